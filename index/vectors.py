@@ -1,0 +1,219 @@
+"""Search: the nearest vectors of a catalogue, exact while that is affordable and with measured recall beyond.
+
+A thin hold on FAISS. It knows unit rows and cosines; it does not know titles, ids other than row numbers, decisions
+or files other than its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from embedder.errors import InputError
+
+Vectors = npt.NDArray[np.float32]
+Device = Literal["auto", "cpu", "gpu"]
+
+EXACT_UP_TO = 150_000  # rows; beyond, an exact self-search costs minutes and an inverted file seconds
+_SAMPLE = 512  # queries on which an inverted file's recall is measured
+_BLOCK = 8_192  # queries a FAISS call: bounds memory and lets progress be shown
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Nearest rows of each query, best first.
+
+    Attributes:
+        ids: row numbers, int64, shape (queries, k); -1 where fewer than k rows were found.
+        scores: cosines, float32, same shape; -inf beside an id of -1.
+    """
+
+    ids: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+
+
+def check_vectors(vectors: Vectors, dimension: int | None = None) -> Vectors:
+    """Vectors as FAISS wants them: float32, C order, finite, rows of length 1 or 0.
+
+    A row of zeros stands for a title that the encoder cannot read; it scores 0 with everything.
+
+    Raises:
+        InputError: another shape or dimension, NaN or infinity, or a row of another length (both numbers are told).
+    """
+    if vectors.ndim != 2 or not vectors.shape[1]:
+        raise InputError(f"vectors of shape {vectors.shape}; expected (rows, dimensions)")
+    if dimension is not None and vectors.shape[1] != dimension:
+        raise InputError(f"vectors of {vectors.shape[1]} dimensions; the index holds {dimension}")
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    wrong = np.flatnonzero(~((np.abs(lengths - 1) < 1e-3) | (lengths == 0)))
+    if len(wrong):
+        raise InputError(f"vector {wrong[0]} has length {lengths[wrong[0]]}; expected 1, or 0 for an unreadable title")
+    return vectors
+
+
+def _by_score_then_id(ids: npt.NDArray[np.int64], scores: Vectors) -> Neighbours:
+    """Equal scores in the order of their ids: FAISS leaves them as its heap fell."""
+    scores[ids < 0] = -np.inf
+    tied = np.flatnonzero((scores[:, 1:] == scores[:, :-1]).any(axis=1)) if ids.shape[1] > 1 else ()
+    for row in tied:
+        order = np.lexsort((ids[row], -scores[row]))
+        ids[row], scores[row] = ids[row][order], scores[row][order]
+    return Neighbours(ids, scores)
+
+
+class VectorIndex:
+    """Rows of unit vectors that can be searched by cosine.
+
+    Make one with ``from_vectors`` or ``load``. ``recall`` is 1.0 for an exact index; otherwise the share of true
+    nearest neighbours that a sample of searches found, measured against exact search when the index was made.
+    """
+
+    def __init__(self, index: Any, *, recall: float, on_gpu: bool = False) -> None:
+        self._index = index
+        self.recall = recall
+        self.on_gpu = on_gpu
+
+    @classmethod
+    def from_vectors(
+        cls,
+        vectors: Vectors,
+        *,
+        exact: bool | None = None,
+        min_recall: float = 0.99,
+        k: int = 50,
+        device: Device = "auto",
+    ) -> VectorIndex:
+        """Index the rows of ``vectors``.
+
+        Args:
+            vectors: float32 unit rows, shape (n, dimensions).
+            exact: exact search or an inverted file; None chooses by size (``EXACT_UP_TO``).
+            min_recall: an inverted file probes as many of its lists as this recall@k takes.
+            k: the number of neighbours for which recall is measured.
+            device: "auto" takes a GPU when this build of FAISS sees one.
+
+        Raises:
+            InputError: the vectors are not unit rows, or "gpu" is asked for and FAISS sees none.
+        """
+        vectors = check_vectors(vectors)
+        n, dimension = vectors.shape
+        flat = faiss.IndexFlatIP(dimension)
+        flat.add(vectors)
+        on_gpu = wants_gpu(device)
+        if exact if exact is not None else n <= EXACT_UP_TO:
+            return cls(_to_gpu(flat) if on_gpu else flat, recall=1.0, on_gpu=on_gpu)
+        lists = max(1, int(4 * np.sqrt(n)))
+        inverted = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimension), dimension, lists, faiss.METRIC_INNER_PRODUCT)
+        inverted.cp.seed = 0
+        inverted.cp.niter = 8
+        inverted.cp.max_points_per_centroid = 64
+        inverted.cp.min_points_per_centroid = 1
+        inverted.train(vectors)
+        inverted.add(vectors)
+        recall = _probe_until(inverted, flat, vectors, min(k, n), min_recall)
+        return cls(_to_gpu(inverted) if on_gpu else inverted, recall=recall, on_gpu=on_gpu)
+
+    @property
+    def dimension(self) -> int:
+        """Length of a row."""
+        return int(self._index.d)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every search finds the true nearest rows."""
+        return not hasattr(self._index, "nprobe")
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def search(self, queries: Vectors, k: int, *, progress: Callable[[int], None] | None = None) -> Neighbours:
+        """The k nearest rows of each query, best first; equal scores in row order.
+
+        Args:
+            queries: float32 unit rows, shape (m, dimensions).
+            k: at least 1; more than there are rows pads with -1.
+            progress: called with the number of queries done since the last call.
+
+        Raises:
+            InputError: k below 1, or queries of another shape.
+        """
+        if k < 1:
+            raise InputError(f"k is {k}; expected at least 1")
+        queries = check_vectors(queries, self.dimension)
+        ids = np.full((len(queries), k), -1, np.int64)
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        found = min(k, len(self))
+        for start in range(0, len(queries) if found else 0, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            scores[block, :found], ids[block, :found] = self._index.search(queries[block], found)
+            if progress:
+                progress(len(ids[block]))
+        return _by_score_then_id(ids, scores)
+
+    def save(self, folder: Path) -> None:
+        """Write ``index.faiss`` and ``index.json`` into a folder that exists."""
+        index = faiss.index_gpu_to_cpu(self._index) if self.on_gpu else self._index
+        faiss.write_index(index, str(folder / "index.faiss"))
+        about = {"recall": self.recall, "rows": len(self), "nprobe": getattr(index, "nprobe", None)}
+        (folder / "index.json").write_text(json.dumps(about))
+
+    @classmethod
+    def load(cls, folder: Path, *, device: Device = "auto") -> VectorIndex:
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: a file is missing, cut short or not an index.
+        """
+        try:
+            about = json.loads((folder / "index.json").read_text())
+            index = faiss.read_index(str(folder / "index.faiss"))
+            if index.ntotal != about["rows"]:
+                raise ValueError(f"{index.ntotal} rows where index.json says {about['rows']}")
+            if about["nprobe"]:
+                index.nprobe = about["nprobe"]
+            recall = float(about["recall"])
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise InputError(f"not a whole index: {error}", file=os.fspath(folder)) from error
+        on_gpu = wants_gpu(device)
+        return cls(_to_gpu(index) if on_gpu else index, recall=recall, on_gpu=on_gpu)
+
+
+def wants_gpu(device: Device) -> bool:
+    """Whether to search on a GPU.
+
+    Raises:
+        InputError: "gpu" where FAISS sees none.
+    """
+    seen = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
+    if device == "gpu" and not seen:
+        raise InputError("device is gpu, but this build of faiss sees no GPU; expected cpu or auto")
+    return device != "cpu" and seen > 0
+
+
+def _to_gpu(index: Any) -> Any:
+    # One GPU, float32: the same scores as on the CPU. Temporary memory is FAISS's default.
+    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+
+
+def _probe_until(inverted: Any, flat: Any, vectors: Vectors, k: int, min_recall: float) -> float:
+    """Raise ``nprobe`` until the recall@k of a fixed sample of rows reaches ``min_recall``; return that recall."""
+    sample = np.random.default_rng(0).choice(len(vectors), min(_SAMPLE, len(vectors)), replace=False)
+    queries = vectors[np.sort(sample)]
+    true_scores, _ = flat.search(queries, k)
+    inverted.nprobe = 8
+    while True:
+        scores, _ = inverted.search(queries, k)
+        # By score, not by id: a tie at rank k is no miss.
+        recall = float(np.mean(scores >= true_scores[:, -1:] - 1e-6))
+        if recall >= min_recall or inverted.nprobe >= inverted.nlist:
+            return recall
+        inverted.nprobe = min(inverted.nlist, int(inverted.nprobe * 1.5))

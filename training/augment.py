@@ -1,0 +1,98 @@
+"""Augmentation: the rewritings of one title that sellers really do.
+
+Two rewritings of a title are a positive pair for contrastive training. A rewriting may move, join, split, misspell
+or drop a word without digits; it never changes, adds or drops a quantity or a model code, because those tell
+products apart. It does not know labels, tokenizers or models.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+
+_BRACKETED = re.compile(r"[\[(][^\[\]()]{1,40}[\])]")
+_MAKER = re.compile(r"^([^\s()\[\]]{1,12})\)\s*(?=\S)")
+_QUANTITY = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s?(ml|l|g|kg)(?![a-z])", re.IGNORECASE)
+_MODEL_CODE = re.compile(r"\b([A-Za-z]{1,5})-(\d[\w]*)\b")
+_TIMES = re.compile(r"(?<=[\w)])\s?x\s?(?=\d)")
+_HANGUL_RUN = re.compile(r"[가-힣]{4,}")
+_SMALLER = {"l": ("ml", 1000), "kg": ("g", 1000)}
+_LARGER = {"ml": ("L", 1000), "g": ("kg", 1000)}
+
+
+def has_digit(word: str) -> bool:
+    """Whether a word may be (part of) a quantity or a model code, and so must survive as it is."""
+    return any(char.isdigit() for char in word)
+
+
+def _respell_quantity(match: re.Match[str], rng: random.Random) -> str:
+    amount, unit = match.group(1), match.group(2).lower()
+    value = float(amount)
+    choice = rng.random()
+    if choice < 0.3 and unit in _SMALLER:
+        name, factor = _SMALLER[unit]
+        return f"{value * factor:g}{name}" if value * factor < 1e6 else match.group()
+    if choice < 0.3 and unit in _LARGER and value >= 500:
+        name, factor = _LARGER[unit]
+        return f"{value / factor:g}{name}"
+    if choice < 0.5:
+        return f"{amount} {match.group(2)}"
+    if choice < 0.75:
+        return f"{amount}{match.group(2).upper()}"
+    return f"{amount}{match.group(2).lower()}"
+
+
+def _split_run(match: re.Match[str], rng: random.Random) -> str:
+    run = match.group()
+    if rng.random() > 0.25:
+        return run
+    cut = rng.randrange(2, len(run) - 1)
+    return f"{run[:cut]} {run[cut:]}"
+
+
+def _misspell(word: str, rng: random.Random) -> str:
+    if len(word) < 4 or has_digit(word):
+        return word
+    at = rng.randrange(1, len(word) - 1)
+    if rng.random() < 0.5:
+        return word[:at] + word[at + 1 :]
+    return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+
+
+def _reorder(words: list[str], rng: random.Random) -> list[str]:
+    if len(words) < 3 or rng.random() > 0.3:
+        return words
+    cut = rng.randrange(1, len(words))
+    return words[cut:] + words[:cut] if rng.random() < 0.5 else rng.sample(words, len(words))
+
+
+def augment(title: str, rng: random.Random) -> str:
+    """One rewriting of a cleaned title.
+
+    Args:
+        title: cleaned text.
+        rng: the source of every choice; the same state gives the same rewriting.
+
+    Returns:
+        A title of the same product, never empty when ``title`` is not.
+    """
+    text = _TIMES.sub("x", title)  # "500ml x 20" must travel as one word
+    if rng.random() < 0.5:
+        text = _MAKER.sub(lambda m: rng.choice((f"{m.group(1)} ", f"{m.group(1)})", "")), text)
+    if rng.random() < 0.2:
+        text = _BRACKETED.sub(lambda m: m.group() if has_digit(m.group()) or rng.random() < 0.5 else " ", text)
+    if rng.random() < 0.5:
+        text = _QUANTITY.sub(lambda m: _respell_quantity(m, rng), text)
+    if rng.random() < 0.3:
+        text = _MODEL_CODE.sub(r"\1\2", text)
+    if rng.random() < 0.5:
+        text = _HANGUL_RUN.sub(lambda m: _split_run(m, rng), text)
+    drop = rng.choice((0.0, 0.0, 0.1, 0.25))
+    words = [word for word in text.split() if has_digit(word) or rng.random() >= drop]
+    words = _reorder(words, rng)
+    words = [_misspell(word, rng) if rng.random() < 0.03 else word for word in words]
+    joined = ""
+    for word in words:
+        glued = joined and rng.random() < 0.12 and not (has_digit(joined[-1:]) and has_digit(word[:1]))
+        joined = joined + ("" if glued or not joined else " ") + word
+    return (_TIMES.sub(" x ", joined) if rng.random() < 0.3 else joined) or title
