@@ -187,13 +187,18 @@ class VectorIndex:
         return cls(_to_gpu(index) if on_gpu else index, recall=recall, on_gpu=on_gpu)
 
 
+def gpus_seen() -> int:
+    """GPUs that this build of FAISS can use."""
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "get_num_gpus") else 0
+
+
 def wants_gpu(device: Device) -> bool:
     """Whether to search on a GPU.
 
     Raises:
         InputError: "gpu" where FAISS sees none.
     """
-    seen = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
+    seen = gpus_seen()
     if device == "gpu" and not seen:
         raise InputError("device is gpu, but this build of faiss sees no GPU; expected cpu or auto")
     return device != "cpu" and seen > 0

@@ -1,8 +1,9 @@
-"""Augmentation: the rewritings of one title that sellers really do.
+"""Augmentation: rewritings of a title that sellers really do, and decoys that look like one and are another product.
 
 Two rewritings of a title are a positive pair for contrastive training. A rewriting may move, join, split, misspell
 or drop a word without digits; it never changes, adds or drops a quantity or a model code, because those tell
-products apart. It does not know labels, tokenizers or models.
+products apart. A decoy changes just that: one number, or one option such as a colour. It does not know labels,
+tokenizers or models.
 """
 
 from __future__ import annotations
@@ -16,6 +17,15 @@ _QUANTITY = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s?(ml|l|g|kg)(?![a-z])", re.I
 _MODEL_CODE = re.compile(r"\b([A-Za-z]{1,5})-(\d[\w]*)\b")
 _TIMES = re.compile(r"(?<=[\w)])\s?x\s?(?=\d)")
 _HANGUL_RUN = re.compile(r"[가-힣]{4,}")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_OPTIONS = (
+    "블랙 화이트 그레이 레드 블루 핑크 베이지 네이비 브라운 그린 옐로우 퍼플 실버 골드 크림 카키 아이보리 민트".split(),
+    "black white gray red blue pink beige navy brown green yellow purple silver gold".split(),
+    "딸기 초코 바나나 포도 사과 복숭아 망고 레몬 녹차 커피 오렌지 자몽 블루베리 바닐라 민트 고구마".split(),
+    "매운맛 순한맛 오리지널 라이트 제로 플레인".split(),
+    "강아지 고양이".split(), "남성 여성".split(), "좌 우".split(), "소형 중형 대형 특대형".split(),
+    "XS S M L XL XXL".split(), "pro max plus mini lite ultra air".split(), "프로 맥스 플러스 미니 라이트 울트라 에어".split(),
+)  # fmt: skip
 _SMALLER = {"l": ("ml", 1000), "kg": ("g", 1000)}
 _LARGER = {"ml": ("L", 1000), "g": ("kg", 1000)}
 
@@ -96,3 +106,39 @@ def augment(title: str, rng: random.Random) -> str:
         glued = joined and rng.random() < 0.12 and not (has_digit(joined[-1:]) and has_digit(word[:1]))
         joined = joined + ("" if glued or not joined else " ") + word
     return (_TIMES.sub(" x ", joined) if rng.random() < 0.3 else joined) or title
+
+
+def _other_number(text: str, rng: random.Random) -> str:
+    """Another number that a sibling product might bear: a step, a double, a half, or other digits of that length."""
+    if "." in text or len(text) > 6:
+        digits = [i for i, char in enumerate(text) if char.isdigit()]
+        at = rng.choice(digits)
+        return text[:at] + rng.choice([d for d in "0123456789" if d != text[at]]) + text[at + 1 :]
+    value = int(text)
+    near = {value + 1, value - 1, value * 2, value + 10, value + 5, rng.randrange(10 ** len(text))}
+    if value % 2 == 0:
+        near.add(value // 2)
+    return str(rng.choice(sorted(n for n in near if n > 0 and n != value)))
+
+
+def decoy(title: str, rng: random.Random) -> str | None:
+    """A title that differs from this one in a single number or option, and so is another product.
+
+    Args:
+        title: cleaned text.
+        rng: the source of every choice.
+
+    Returns:
+        The decoy, or None for a title with neither number nor option.
+    """
+    changes: list[tuple[int, int, str]] = []
+    for match in _NUMBER.finditer(title):
+        changes.append((*match.span(), _other_number(match.group(), rng)))
+    for group in _OPTIONS:
+        for match in re.finditer(rf"(?<![^\W\d_])(?:{'|'.join(group)})(?![^\W\d_])", title, re.IGNORECASE):
+            other = rng.choice([option for option in group if option.lower() != match.group().lower()])
+            changes.append((*match.span(), other))
+    if not changes:
+        return None
+    start, end, text = rng.choice(changes)
+    return title[:start] + text + title[end:]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,7 @@ def make_bundle(recipe: Recipe, output: str | Path, config: TrainConfig, work: P
     judged = [s for s in sets if s.splits.count("validation") >= _SMALLEST_SET]
     if not judged:
         raise InputError(f"no file has {_SMALLEST_SET} validation rows to choose a threshold by; expected more labels")
-    tokenizer = learn_vocabulary(products.titles, config.vocabulary)
-    tokenizer.enable_truncation(config.max_length)
+    tokenizer = _vocabulary(work / "tokenizer.json", products.titles, config)
 
     def validate(model: TitleModel, tokenizer: Tokenizer) -> dict[str, float]:
         scores = {s.name: _validation_f1(s, lambda t: encode(model, tokenizer, t)) for s in judged}
@@ -82,6 +81,36 @@ def make_bundle(recipe: Recipe, output: str | Path, config: TrainConfig, work: P
 
     model, history = Trainer(config, products, tokenizer, work, validate, report).run()
     return _pack(recipe, output, config, sets, judged, products.titles, model, tokenizer, history)
+
+
+def _vocabulary(path: Path, titles: list[str], config: TrainConfig) -> Tokenizer:
+    """The run's vocabulary: learnt once, then kept with its checkpoints."""
+    if path.exists():
+        return Tokenizer.from_file(str(path))
+    tokenizer = learn_vocabulary(titles, config.vocabulary)
+    tokenizer.enable_truncation(config.max_length)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(path))
+    return tokenizer
+
+
+def parse_config(text: str) -> TrainConfig:
+    """``"layers=4,seed=1"`` as a configuration.
+
+    Raises:
+        InputError: a name that TrainConfig does not have, or a value of another type.
+    """
+    known = {f.name: type(f.default) for f in fields(TrainConfig)}
+    values: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        if name not in known:
+            raise InputError(f"no setting {name!r}; expected one of {', '.join(known)}")
+        try:
+            values[name] = known[name](value)
+        except ValueError as error:
+            raise InputError(f"setting {name} is {value!r}; expected {known[name].__name__}") from error
+    return TrainConfig(**values)
 
 
 def _validation_f1(labelled: Labelled, encoder: Callable[[list[str]], Vectors]) -> float:

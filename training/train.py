@@ -3,7 +3,8 @@
 Stage 1 (contrast) pulls two titles of a product, or two rewritings of one title, together against everything else
 in the batch: supervised contrastive loss (Khosla et al. 2020). Stage 2 (arcface) gives each labelled product a
 centre and an additive angular margin that grows (Deng et al. 2019, as the winners of Kaggle Shopee used it). What is
-searched is the mean-pooled vector; centres are thrown away.
+searched is the mean-pooled vector; centres are thrown away. Beside the products stand decoys, titles with one number
+or option changed, which belong to no product and which the contrastive term keeps away.
 
 It knows products and tensors. It does not know files of labels, ONNX, thresholds or HTTP.
 """
@@ -27,7 +28,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import BertConfig, BertModel
 
-from training.augment import augment
+from training.augment import augment, decoy
 from training.labels import Products
 
 CHUNK = 64  # titles a forward pass; each chunk is padded to its own longest, so short titles stay cheap
@@ -58,6 +59,7 @@ class TrainConfig:
     margin_start: float = 11.5
     margin_end: float = 34.4
     contrast_weight: float = 1.0
+    decoys_per_batch: int = 64
     max_classes: int = 30_000
     validate_every: int = 500
     seed: int = 0
@@ -156,6 +158,11 @@ class Sampler:
             return first, second
         return augment(first, self.rng), augment(second, self.rng)
 
+    def decoys(self, titles: list[str], number: int) -> list[str]:
+        """At most ``number`` titles that look like these and are other products."""
+        made = (decoy(title, self.rng) for title in self.rng.sample(titles, min(number, len(titles))))
+        return [text for text in made if text is not None]
+
 
 def _schedule(step: int, steps: int, warmup: float) -> float:
     """Linear warm-up, then cosine to a twentieth."""
@@ -233,8 +240,10 @@ class Trainer:
         sampler.weights = [math.sqrt(len(s)) for s in sampler.sets]
         while True:
             drawn = sampler.draw()
-            pairs = [sampler.pair(product) for product in drawn]
-            yield [t for pair in pairs for t in pair], [centre_of[p] for p in drawn for _ in (0, 1)]
+            titles = [title for product in drawn for title in sampler.pair(product)]
+            decoys = sampler.decoys(titles, self.config.decoys_per_batch)
+            # A decoy's label is negative and its own: other than every product, and no class.
+            yield titles + decoys, [centre_of[p] for p in drawn for _ in (0, 1)] + [-1 - i for i in range(len(decoys))]
 
     def _stage(
         self,
@@ -279,7 +288,8 @@ class Trainer:
             if arcface is not None:
                 ramp = min(1.0, 2 * step / steps)
                 arcface.margin = math.radians(config.margin_start + ramp * (config.margin_end - config.margin_start))
-                loss = arcface(vectors, target) + config.contrast_weight * loss
+                known = target >= 0
+                loss = arcface(vectors[known], target[known]) + config.contrast_weight * loss
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
