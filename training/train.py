@@ -28,6 +28,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import BertConfig, BertModel
 
+from embedder.errors import InputError
 from training.augment import augment, decoy
 from training.labels import Products
 
@@ -76,6 +77,18 @@ class TitleModel(nn.Module):
         hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
         mask = attention_mask.unsqueeze(-1).float()
         return nn.functional.normalize((hidden * mask).sum(1), dim=-1)
+
+
+class SteadyArcFace(ArcFaceLoss):  # type: ignore[misc]
+    """ArcFace whose gradient stays finite where a title stands exactly on its centre.
+
+    Centres start as the mean of their titles, so a product of one title starts there; the derivative of arccos at 1
+    is infinite, and the library clamps at 1 itself.
+    """
+
+    def get_angles(self, cosine_of_target_classes: torch.Tensor) -> torch.Tensor:
+        """Angles in radians between titles and their centres, kept away from 0 and pi."""
+        return torch.acos(cosine_of_target_classes.clamp(-1 + 1e-5, 1 - 1e-5))
 
 
 def new_model(config: TrainConfig, vocabulary: int) -> TitleModel:
@@ -211,7 +224,7 @@ class Trainer:
             return None
         state: dict[str, Any] = torch.load(path, weights_only=True)
         if state["config"] != asdict(self.config):
-            raise ValueError(f"{path} is of a run with another configuration; remove it to start anew")
+            raise InputError("a run with another configuration; expected the same one, or another folder", file=str(path))
         self.history, self.best = state["history"], state["best"]
         return state
 
@@ -259,7 +272,7 @@ class Trainer:
         if classes is not None:
             if not state:
                 self.model.load_state_dict(torch.load(self.folder / "best.pt", weights_only=True))
-            arcface = ArcFaceLoss(len(classes), config.hidden, margin=config.margin_start, scale=config.scale)
+            arcface = SteadyArcFace(len(classes), config.hidden, margin=config.margin_start, scale=config.scale)
             with torch.no_grad():
                 arcface.W.copy_(torch.from_numpy(self._centres(classes)).T)
         rate = config.learning_rate if arcface is None else config.arcface_learning_rate
@@ -292,7 +305,9 @@ class Trainer:
                 loss = arcface(vectors[known], target[known]) + config.contrast_weight * loss
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            if not torch.isfinite(norm):
+                raise InputError(f"the gradient of {stage} step {step + 1} is not finite; expected a lower learning rate")
             optimizer.step()
             done = step + 1
             if done % 50 == 0:
