@@ -11,11 +11,14 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from api.console import PhaseBars, plain_failures, stderr
+
+if TYPE_CHECKING:
+    from index.tables import Table
 
 app = typer.Typer(
     name="dongil", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -23,11 +26,21 @@ app = typer.Typer(
 )  # fmt: skip
 
 Model = Annotated[Path | None, typer.Option(help="Folder of a model; the one that ships with dongil by default.")]
-Out = Annotated[str, typer.Option("--output", "-o", help="File to write (CSV, TSV, JSON Lines or Parquet by suffix); - is standard output.")]
+Out = Annotated[
+    str,
+    typer.Option(
+        "--output", "-o", help="File to write (CSV, TSV, JSON Lines or Parquet by suffix); - is standard output."
+    ),
+]
 IdColumn = Annotated[str | None, typer.Option(help="Column of ids, when it has no name that dongil knows.")]
 TitleColumn = Annotated[str | None, typer.Option(help="Column of titles, when it has no name that dongil knows.")]
-LabelColumn = Annotated[str | None, typer.Option(help="Column of known products, when it has no name that dongil knows.")]
-Threshold = Annotated[float | None, typer.Option(min=-1, max=1, help="Score from which two titles are one product; the model's own by default.")]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Column of known products, when it has no name that dongil knows.")
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(min=-1, max=1, help="Score from which two titles are one product; the model's own by default."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Processors to use; all by default.")]
 DeviceName = Literal["auto", "cpu", "gpu"]
 DeviceOption = Annotated[DeviceName, typer.Option(help="Where to compute.")]
@@ -56,9 +69,9 @@ def match(
 
         check_writable(output)
         _refuse_same(output, queries, catalog)
-        encoder = Encoder(load_bundle(model), threads=threads, device=device)
         asked = read_items(queries, id_column=id_column, title_column=title_column)
         items = read_items(catalog, id_column=id_column, title_column=title_column)
+        encoder = Encoder(load_bundle(model), threads=threads, device=device)
         rows: list[tuple[str, str, float, float, str]] = []
         matched = 0
         with PhaseBars() as bars:
@@ -72,7 +85,9 @@ def match(
         names = ("query_id", "item_id", "score", "probability", "reason")
         columns = {name: [row[position] for row in rows] for position, name in enumerate(names)}
         write_table(Table(output, columns), output)
-        stderr().print(f"{matched:,} of {len(asked):,} titles matched, {len(rows):,} matches among {len(items):,} items")
+        stderr().print(
+            f"{matched:,} of {len(asked):,} titles matched, {len(rows):,} matches among {len(items):,} items"
+        )
 
 
 @app.command()
@@ -102,9 +117,9 @@ def cluster(
         check_writable(output)
         _refuse_same(output, items)
         started = time.monotonic()
-        kept = Path(f"{output}.resume") if output != "-" else Path(os.devnull)
-        encoder = ResumingEncoder(load_bundle(model), kept, threads=threads, device=device)
         rows = read_items(items, id_column=id_column, title_column=title_column, label_column=label_column)
+        kept = None if output == "-" else Path(f"{output}.resume")
+        encoder = ResumingEncoder(load_bundle(model), kept, threads=threads, device=device)
         with PhaseBars() as bars:
             matcher = Matcher.from_items(rows.ids, rows.titles, encoder, device=device, progress=bars)
             clusters = matcher.cluster(threshold)
@@ -116,7 +131,9 @@ def cluster(
 @app.command()
 def serve(
     catalog: Annotated[str | None, typer.Option(help="File of items to match against.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default, others need an API key.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default, others need an API key.")
+    ] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 8000 by default.")] = None,
     model: Model = None,
     id_column: IdColumn = None,
@@ -153,10 +170,16 @@ def doctor(model: Model = None) -> None:
 def train(
     labelled: Annotated[list[str], typer.Argument(help="Files of titles with a product id.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new model.")],
-    unlabelled: Annotated[list[str] | None, typer.Option(help="File of titles alone; may be given several times.")] = None,
+    unlabelled: Annotated[
+        list[str] | None, typer.Option(help="File of titles alone; may be given several times.")
+    ] = None,
     test_where: Annotated[str | None, typer.Option(help="COLUMN=VALUE: rows of a published test part.")] = None,
-    weight: Annotated[list[str] | None, typer.Option(help="SET=NUMBER: how much a set counts in choosing; 1 by default.")] = None,
-    config: Annotated[str, typer.Option(help="NAME=VALUE,...: settings of the run that differ from the defaults.")] = "",
+    weight: Annotated[
+        list[str] | None, typer.Option(help="SET=NUMBER: how much a set counts in choosing; 1 by default.")
+    ] = None,
+    config: Annotated[
+        str, typer.Option(help="NAME=VALUE,...: settings of the run that differ from the defaults.")
+    ] = "",
     work: Annotated[Path | None, typer.Option(help="Folder of checkpoints; beside the output by default.")] = None,
     notes: Annotated[Path | None, typer.Option(help="Markdown for the model card: data, licences.")] = None,
 ) -> None:
@@ -194,11 +217,16 @@ def _refuse_same(output: str, *inputs: str) -> None:
     from embedder.errors import InputError
 
     for name in inputs:
-        if "-" not in (name, output) and Path(output).exists() and Path(name).exists() and os.path.samefile(output, name):
+        if (
+            "-" not in (name, output)
+            and Path(output).exists()
+            and Path(name).exists()
+            and os.path.samefile(output, name)
+        ):
             raise InputError("is also the input, which is never written over; expected another file", file=output)
 
 
-def _with_clusters(table, clusters):  # type: ignore[no-untyped-def]
+def _with_clusters(table: Table, clusters: list[str]) -> Table:
     """The table with the new column; a column of that name is kept under another one."""
     if "cluster_id" in table.columns:
         name = "cluster_id_in"
@@ -216,10 +244,10 @@ def _summary(titles: list[str], clusters: list[str], labels: list[str] | None, s
 
     console = stderr()
     sizes = Counter(clusters)
-    together = sum(size for size in sizes.values() if size > 1)
+    several = [size for size in sizes.values() if size > 1]
     console.print(
-        f"{len(titles):,} items in {seconds:.1f} s: {len(sizes):,} products, {sum(s > 1 for s in sizes.values()):,} of them "
-        f"with several listings ({together:,} items), {sum(s == 1 for s in sizes.values()):,} alone"
+        f"{len(titles):,} items in {seconds:.1f} s: {len(sizes):,} products, "
+        f"{len(several):,} with several listings ({sum(several):,} items), {len(sizes) - len(several):,} alone"
     )
     sheet = Sheet("listings", "titles", title="Largest clusters", title_justify="left")
     shown = {name: [] for name, size in sizes.most_common(5) if size > 1}  # type: dict[str, list[str]]

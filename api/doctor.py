@@ -29,7 +29,11 @@ def examine(model: Path | None = None) -> tuple[bool, list[str]]:
     for name, builds in _BUILDS.items():
         found = [f"{build} {version}" for build in builds if (version := _version(build))]
         healthy &= len(found) == 1
-        wrong = "MISSING: pip install dongil[cpu] or dongil[gpu]" if not found else "TWO BUILDS in one environment: remove one"
+        wrong = (
+            "MISSING: pip install dongil[cpu] or dongil[gpu]"
+            if not found
+            else "TWO BUILDS in one environment: remove one"
+        )
         lines.append(f"{name}: {', '.join(found)}" + ("" if len(found) == 1 else f" {wrong}"))
     for extra, names in _OPTIONAL.items():
         missing = [name for name in names if not _version(name)]
@@ -59,7 +63,11 @@ def _devices() -> list[str]:
     from index.vectors import gpus_seen
 
     providers = ", ".join(onnxruntime.get_available_providers())
-    return [f"processors: {available_cpus()} usable", f"faiss sees {gpus_seen()} GPU(s)", f"onnxruntime providers: {providers}"]
+    return [
+        f"processors: {available_cpus()} usable",
+        f"faiss sees {gpus_seen()} GPU(s)",
+        f"onnxruntime providers: {providers}",
+    ]
 
 
 def _model(folder: Path | None) -> list[str]:

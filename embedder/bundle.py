@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +90,10 @@ def load_bundle(folder: str | Path | None = None) -> Bundle:
     folder = Path(folder) if folder is not None else DEFAULT
     if not folder.is_dir():
         raise InputError("no such model folder; expected a bundle made by dongil train", file=str(folder))
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing:
-        raise InputError(f"not a whole bundle: {', '.join(missing)} missing; expected {', '.join(FILES)}", file=str(folder))
+    if missing := [name for name in FILES if not (folder / name).is_file()]:
+        raise InputError(
+            f"not a whole bundle: {', '.join(missing)} missing; expected {', '.join(FILES)}", file=str(folder)
+        )
     about = _read_object(folder / "config.json")
     place = str(folder / "config.json")
     if about.get("format") != FORMAT:
@@ -100,8 +101,8 @@ def load_bundle(folder: str | Path | None = None) -> Bundle:
     try:
         config = BundleConfig(**about["model"])
         digests, fingerprint = dict(about["sha256"]), str(about["fingerprint"])
-    except (KeyError, TypeError) as error:
-        raise InputError(f"not a bundle's config: {error}", file=place) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"not a bundle's config: {error!r}", file=place) from error
     for name in (_TOKENIZER, _MODEL):
         if _digest(folder / name) != digests.get(name):
             raise InputError(
@@ -132,7 +133,8 @@ def write_bundle(
     """Write a bundle beside ``folder`` and rename it into place; a bundle that stood there is replaced whole.
 
     Raises:
-        InputError: ``folder`` is something else than a bundle, or cannot be written; nothing is changed then.
+        InputError: ``folder`` is something else than a bundle or cannot be written, or ``load_bundle`` would refuse
+            what it is given; nothing is changed then.
     """
     content = {_MODEL: model, _TOKENIZER: tokenizer.encode()}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
@@ -143,11 +145,15 @@ def write_bundle(
         "decision.json": _to_json(decision), "metrics.json": _to_json(metrics),
         "README.md": card.encode(), "config.json": _to_json(about),
     }  # fmt: skip
-    with replacing_folder(Path(folder), "config.json") as beside:
+    folder = Path(folder)
+    with replacing_folder(folder, "config.json") as beside:
         for name, data in content.items():
             (beside / name).write_bytes(data)
-        _check_tokenizer(beside / _TOKENIZER, config)
-    return load_bundle(folder)
+        try:
+            bundle = load_bundle(beside)
+        except InputError as error:
+            raise InputError(f"not written: {error.message}", file=str(folder)) from error
+    return replace(bundle, folder=folder)
 
 
 def _to_json(value: Mapping[str, Any]) -> bytes:
@@ -165,8 +171,11 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=str(path)) from error
 
 
 def _fingerprint(config: BundleConfig, digests: Mapping[str, str]) -> str:

@@ -51,20 +51,25 @@ class Encoder:
             raise InputError(f"threads is {threads}; expected at least 1")
         self.bundle = bundle
         self.threads = threads or available_cpus()
-        self.on_gpu = _use_gpu(device, bundle.config.precision)
         self._tokenizer = bundle.tokenizer()
-        self._unknown = self._tokenizer.token_to_id("[UNK]")
+        unknown = self._tokenizer.token_to_id("[UNK]")
+        self._unknown = -1 if unknown is None else unknown  # a tokenizer of bytes has none: it reads everything
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Extended optimisation would fuse residual and layer norm into a kernel that is 7 times slower on a CPU.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        providers = [_GPU, "CPUExecutionProvider"] if self.on_gpu else ["CPUExecutionProvider"]
+        providers = ["CPUExecutionProvider"]
+        if _use_gpu(device, bundle.config.precision):
+            providers.insert(0, _GPU)
         try:
             self._session = onnxruntime.InferenceSession(str(bundle.model_path), options, providers=providers)
         except Exception as error:  # onnxruntime's errors share no base class of their own
             raise InputError(f"onnxruntime cannot run it: {error}", file=str(bundle.model_path)) from error
+        self.on_gpu = _GPU in self._session.get_providers()  # without a driver that works, onnxruntime falls back
+        if device == "gpu" and not self.on_gpu:
+            raise InputError("device is gpu, but onnxruntime could not start CUDA; use cpu or auto")
         self._workers = 1 if self.on_gpu else self.threads
 
     @property
@@ -144,5 +149,5 @@ def _batches(tokens: list[list[int]], budget: int) -> Iterator[list[int]]:
 def _use_gpu(device: Device, precision: str) -> bool:
     has_gpu = _GPU in onnxruntime.get_available_providers()
     if device == "gpu" and not has_gpu:
-        raise InputError("device is gpu, but onnxruntime has no CUDA provider; install dongil[gpu], or expected cpu or auto")
+        raise InputError("device is gpu, but onnxruntime has no CUDA provider; install dongil[gpu], or use cpu or auto")
     return device != "cpu" and has_gpu and (device == "gpu" or precision != "int8")

@@ -1,6 +1,7 @@
 """Folders that appear whole or not at all.
 
-It knows renaming; it does not know what stands in a folder.
+It knows renaming; it does not know what stands in a folder. Replacing a full folder takes two renames: a process
+killed between them leaves the old folder whole in ``.<name>.old.*`` beside.
 """
 
 from __future__ import annotations
@@ -26,15 +27,17 @@ def replacing_folder(folder: Path, mark: str) -> Iterator[Path]:
     Raises:
         InputError: something else stands there, or it cannot be written; whatever stood there still does.
     """
-    if folder.exists() and not (folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))):
-        raise InputError(f"something else stands here; expected a new folder or one that holds {mark}", file=str(folder))
     beside = None
     try:
+        if folder.exists() and not (folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))):
+            raise InputError(
+                f"something else stands here; expected a new folder or one that holds {mark}", file=str(folder)
+            )
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         beside.chmod(0o755)
         yield beside
-        for path in beside.iterdir():
+        for path in (*beside.iterdir(), beside):
             _sync(path)
         _swap(beside, folder)
         _sync(folder.parent)
@@ -56,14 +59,14 @@ def _sync(path: Path) -> None:
 def _swap(new: Path, folder: Path) -> None:
     """Put ``new`` where ``folder`` is; a folder cannot be renamed over a full one, so the old one steps aside."""
     if not folder.exists():
-        os.replace(new, folder)
+        new.replace(folder)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-    os.replace(folder, aside / folder.name)
+    old = aside / folder.name
     try:
-        os.replace(new, folder)
-    except OSError:
-        os.replace(aside / folder.name, folder)
-        raise
+        folder.replace(old)
+        new.replace(folder)
     finally:
+        if not folder.exists():
+            old.replace(folder)
         shutil.rmtree(aside, ignore_errors=True)

@@ -26,11 +26,11 @@ class ResumingEncoder(Encoder):
 
     Args:
         bundle, threads, device: as for ``Encoder``.
-        folder: made at the first window; must not hold anything else.
+        folder: made at the first window; must not hold anything else. None keeps nothing.
     """
 
     def __init__(
-        self, bundle: Bundle, folder: Path, *, threads: int | None = None, device: Device = "auto"
+        self, bundle: Bundle, folder: Path | None, *, threads: int | None = None, device: Device = "auto"
     ) -> None:
         super().__init__(bundle, threads=threads, device=device)
         self.folder = folder
@@ -43,6 +43,8 @@ class ResumingEncoder(Encoder):
         progress: Callable[[int], None] | None = None,
     ) -> npt.NDArray[np.float32]:
         """As ``Encoder.encode``; windows that stand in the folder are read instead."""
+        if self.folder is None:
+            return super().encode(titles, tokens_per_batch=tokens_per_batch, progress=progress)
         vectors = np.empty((len(titles), self.dimension), np.float32)
         for start in range(0, len(titles), _WINDOW):
             window = titles[start : start + _WINDOW]
@@ -50,7 +52,7 @@ class ResumingEncoder(Encoder):
             kept = self._read(path, len(window))
             if kept is None:
                 kept = super().encode(window, tokens_per_batch=tokens_per_batch, progress=progress)
-                self._write(path, kept)
+                _write(path, kept)
             elif progress:
                 progress(len(window))
             vectors[start : start + len(window)] = kept
@@ -58,7 +60,8 @@ class ResumingEncoder(Encoder):
 
     def forget(self) -> None:
         """Remove the folder: the work it was kept for is done."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _name(self, window: Sequence[str]) -> str:
         digest = hashlib.sha256(self.fingerprint.encode())
@@ -75,9 +78,10 @@ class ResumingEncoder(Encoder):
         whole = kept.shape == (rows, self.dimension) and kept.dtype == np.float32
         return kept if whole else None
 
-    def _write(self, path: Path, vectors: npt.NDArray[np.float32]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".new")
-        with beside.open("wb") as file:
-            np.save(file, vectors, allow_pickle=False)
-        os.replace(beside, path)
+
+def _write(path: Path, vectors: npt.NDArray[np.float32]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".new")
+    with beside.open("wb") as file:
+        np.save(file, vectors, allow_pickle=False)
+    os.replace(beside, path)

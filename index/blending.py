@@ -10,13 +10,18 @@ It knows vectors and neighbour lists; it does not know titles, decisions or how 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from embedder.errors import InputError
 from index.vectors import Neighbours, Vectors
+
+Rows = npt.NDArray[np.int64]
 
 _BLOCK = 512  # rows blended or rescored at a time: their candidates' vectors fit in the processor's cache
 
@@ -43,12 +48,17 @@ class BlendConfig:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.stages < 0 or self.k < 1:
-            raise InputError(f"blending with stages={self.stages}, k={self.k}; expected stages >= 0 and k >= 1")
+        for name, least in (("stages", 0), ("k", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise InputError(f"blending {name} is {value!r}; expected a whole number of at least {least}")
         for name in ("threshold", "min2_threshold"):
             value = getattr(self, name)
             if value is not None and not -1 <= value <= 1:
                 raise InputError(f"blending {name} is {value}; expected a cosine between -1 and 1")
+        for name in ("power", "weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"blending {name} is {getattr(self, name)}; expected a number of at least 0")
 
 
 def rescore(queries: Vectors, vectors: Vectors, candidates: Neighbours) -> Neighbours:
@@ -70,7 +80,7 @@ def rescore(queries: Vectors, vectors: Vectors, candidates: Neighbours) -> Neigh
 
 
 def blend_once(
-    queries: Vectors, vectors: Vectors, neighbours: Neighbours, config: BlendConfig, own: Sequence[int] | None = None
+    queries: Vectors, vectors: Vectors, neighbours: Neighbours, config: BlendConfig, own: Rows | None = None
 ) -> Vectors:
     """One stage: each query drawn towards its accepted neighbours.
 
@@ -78,8 +88,9 @@ def blend_once(
         queries: float32 unit rows, shape (m, d).
         vectors: what ``neighbours.ids`` number, at the same stage, shape (n, d).
         neighbours: of each query, best first.
-        own: row number of each query in ``vectors`` when the queries are the catalogue itself: a row is no neighbour
-            of its own. None for new titles.
+        config: which of them are accepted, and what they weigh.
+        own: row number of each query in ``vectors``, int64, when the queries are the catalogue itself: a row is no
+            neighbour of its own. None for new titles.
 
     Returns:
         float32 unit rows, shape (m, d); a row without accepted neighbours stays as it was.
@@ -87,7 +98,7 @@ def blend_once(
     ids, scores = neighbours.ids, neighbours.scores
     other = ids >= 0
     if own is not None:
-        other &= ids != np.asarray(own)[:, None]
+        other &= ids != own[:, None]
     accepted = other & (scores >= config.threshold)
     if config.min2_threshold is not None:
         first = np.argmax(other, axis=1)[:, None]
@@ -121,21 +132,29 @@ class Blended:
     neighbours: Neighbours
 
 
-def blend_catalogue(vectors: Vectors, neighbours: Neighbours, config: BlendConfig) -> Blended:
+def blend_catalogue(
+    vectors: Vectors, neighbours: Neighbours, config: BlendConfig, *, progress: Callable[[int], None] | None = None
+) -> Blended:
     """Blend a catalogue with itself.
 
     Args:
         vectors: float32 unit rows, shape (n, d).
         neighbours: their nearest rows, shape (n, k), best first, the row itself included or not.
+        config: how far and how often.
+        progress: called with the number of rows blended since the last call; a row counts once a stage.
     """
-    stages, own = [vectors], np.arange(len(vectors))
+    stages, own = [vectors], np.arange(len(vectors), dtype=np.int64)
     for _ in range(config.stages):
         stages.append(blend_once(stages[-1], stages[-1], neighbours, config, own))
         neighbours = rescore(stages[-1], stages[-1], neighbours)
+        if progress:
+            progress(len(vectors))
     return Blended(tuple(stages), neighbours)
 
 
-def blend_queries(queries: Vectors, stages: Sequence[Vectors], neighbours: Neighbours, config: BlendConfig) -> Neighbours:
+def blend_queries(
+    queries: Vectors, stages: Sequence[Vectors], neighbours: Neighbours, config: BlendConfig
+) -> Neighbours:
     """Neighbours of new titles in a blended catalogue, which stays as it is.
 
     A new title goes through the stages that the catalogue's rows went through, each against the catalogue's vectors of
@@ -144,9 +163,15 @@ def blend_queries(queries: Vectors, stages: Sequence[Vectors], neighbours: Neigh
     Args:
         queries: float32 unit rows, shape (m, d).
         stages: as in ``Blended``.
-        neighbours: of the queries among ``stages[0]``, shape (m, k), best first.
+        neighbours: of the queries among ``stages[0]``, shape (m, k), best first. The first ``config.k`` blend; where
+            there are more, the others are scored only, so that asking for more changes no score.
+        config: the one that the catalogue was blended with.
+
+    Returns:
+        The same neighbours, scored by the last stage's vectors, best first.
     """
-    for before, after in zip(stages, stages[1:], strict=False):
-        queries = blend_once(queries, before, neighbours, config)
-        neighbours = rescore(queries, after, neighbours)
-    return neighbours
+    near = Neighbours(neighbours.ids[:, : config.k], neighbours.scores[:, : config.k])
+    for before, after in pairwise(stages):
+        queries = blend_once(queries, before, near, config)
+        near = rescore(queries, after, near)
+    return near if neighbours.ids.shape[1] <= config.k else rescore(queries, stages[-1], neighbours)

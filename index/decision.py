@@ -69,7 +69,7 @@ class Decision:
             return cls(blend=blend, **numbers)
         except InputError as error:
             raise InputError(error.message, file=file) from error
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"not a decision: {error!r}", file=file) from error
 
     @classmethod

@@ -6,6 +6,8 @@ It knows cleaned text; it does not know vectors, scores or thresholds.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from itertools import islice
 
 from embedder.text import clean
 
@@ -24,11 +26,18 @@ def reason(query: str, item: str) -> str:
     A word counts as shared when it stands anywhere in the other title, spaces aside: sellers space as they like.
     """
     mine, theirs = words(query), words(item)
-    query_text, item_text = "".join(mine), "".join(theirs)
-    shared = [word for word in mine if word in theirs or (len(word) > 1 and not word[0].isdigit() and word in item_text)]
-    shared += [w for w in theirs if w not in shared and len(w) > 1 and not w[0].isdigit() and w in query_text]
-    numbers = [[w for w in own if w[0].isdigit() and w not in other] for own, other in ((mine, theirs), (theirs, mine))]
-    parts = [f"공통: {', '.join(shared[:_SHOWN])}"] if shared else []
+    shared = dict.fromkeys(_shared(mine, theirs) + _shared(theirs, mine))
+    numbers = [[word for word in own if word[0].isdigit() and word not in shared] for own in (mine, theirs)]
+    parts = [f"공통: {_listed(shared)}"] if shared else []
     if any(numbers):
-        parts.append("숫자 차이: " + " ↔ ".join(", ".join(side[:_SHOWN]) or "없음" for side in numbers))
+        parts.append("숫자 차이: " + " ↔ ".join(_listed(side) or "없음" for side in numbers))
     return " · ".join(parts) or "글자는 다르지만 뜻이 가까움"
+
+
+def _shared(own: list[str], other: list[str]) -> list[str]:
+    whole, text = set(other), "".join(other)
+    return [word for word in own if word in whole or (len(word) > 1 and not word[0].isdigit() and word in text)]
+
+
+def _listed(some: Iterable[str]) -> str:
+    return ", ".join(islice(some, _SHOWN))

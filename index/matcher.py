@@ -8,6 +8,7 @@ together. It does not know files of items, HTTP or how a decision was chosen.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ class Nodes:
     """Items grouped by equal cleaned title.
 
     Attributes:
-        texts: the raw title that stands for each node (its first).
+        texts: the raw title that stands for each node (the smallest, so that the order of items does not matter).
         node_of: node of each item, int64.
         readable: whether the encoder could read the node, bool; a node that it cannot read matches nothing.
     """
@@ -80,6 +81,7 @@ def _group(titles: Sequence[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
         node = known.setdefault(key, len(texts))
         if node == len(texts):
             texts.append(title)
+        texts[node] = min(texts[node], title)
         node_of[item] = node
     return texts, node_of
 
@@ -133,15 +135,16 @@ class Matcher:
         if len(ids) != len(titles) or not len(ids):
             raise InputError(f"{len(ids)} ids for {len(titles)} titles; expected as many, at least one")
         if len(set(ids)) != len(ids):
-            twice = next(id for position, id in enumerate(ids) if id in set(ids[:position]))
+            twice = next(id for id, count in Counter(ids).items() if count > 1)
             raise InputError(f"id {twice!r} stands twice; expected unique ids")
         decision = decision or Decision.of(encoder.bundle)
         texts, node_of = _group(titles)
         vectors = encoder.encode(texts, progress=_phase(progress, "encode", len(texts)))
         index = VectorIndex.from_vectors(vectors, k=decision.blend.k, device=device)
         found = index.search(vectors, decision.blend.k, progress=_phase(progress, "search", len(texts)))
-        blended = blend_catalogue(vectors, found, decision.blend)
-        nodes = Nodes(texts, node_of, vectors.any(axis=1))
+        advance = _phase(progress, "blend", len(texts) * decision.blend.stages)
+        blended = blend_catalogue(vectors, found, decision.blend, progress=advance)
+        nodes = Nodes(texts, node_of, _readable(vectors))
         return cls(encoder, decision, ids, titles, nodes, index, blended)
 
     def __len__(self) -> int:
@@ -162,21 +165,20 @@ class Matcher:
             raise InputError(f"k is {k}; expected at least 1")
         decision = self.decision.with_threshold(threshold)
         vectors = self.encoder.encode(titles)
-        readable = vectors.any(axis=1)
         neighbours = self.search(vectors, max(k, decision.blend.k))
+        accepted = (neighbours.scores >= decision.threshold) & _readable(vectors)[:, None]
         probabilities = decision.probability(neighbours.scores)
         results: list[list[Match]] = []
         for row, title in enumerate(titles):
             matches: list[Match] = []
-            for node, score, probability in zip(
-                neighbours.ids[row].tolist(), neighbours.scores[row].tolist(), probabilities[row].tolist(), strict=True
-            ):
-                if len(matches) >= k or score < decision.threshold or not readable[row]:
+            for rank in np.flatnonzero(accepted[row]).tolist():
+                node = int(neighbours.ids[row, rank])
+                if len(matches) == k:
                     break
-                if node >= 0 and self.nodes.readable[node]:
-                    why = reason(title, self.nodes.texts[node])
-                    for item in self._items[node][: k - len(matches)]:
-                        matches.append(Match(self.ids[item], self.titles[item], score, probability, why))
+                if self.nodes.readable[node]:
+                    score, probability = float(neighbours.scores[row, rank]), float(probabilities[row, rank])
+                    why, items = reason(title, self.nodes.texts[node]), self._items[node][: k - len(matches)]
+                    matches += [Match(self.ids[item], self.titles[item], score, probability, why) for item in items]
             results.append(matches)
         return results
 
@@ -255,14 +257,21 @@ class Matcher:
             decision = Decision.from_json(about["decision"], file=str(folder / "matcher.json"))
             nodes = Nodes(items["texts"], arrays["node_of"], arrays["readable"])
             blended = Blended(tuple(arrays["stages"]), Neighbours(arrays["neighbour_ids"], arrays["neighbour_scores"]))
+            index = VectorIndex.load(folder, device=device)
             if not len(items["ids"]) == len(items["titles"]) == len(nodes.node_of) == about["items"]:
                 raise ValueError("its files hold different numbers of items")
+            of_nodes = (nodes.readable, blended.stages[0], blended.neighbours.ids, blended.neighbours.scores, index)
+            if {len(part) for part in of_nodes} != {len(nodes.texts)}:
+                raise ValueError("its files hold different numbers of titles")
         except InputError:
             raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as error:
             raise InputError(f"not a whole catalogue: {error}", file=str(folder)) from error
-        index = VectorIndex.load(folder, device=device)
         return cls(encoder, decision, items["ids"], items["titles"], nodes, index, blended)
+
+
+def _readable(vectors: Vectors) -> npt.NDArray[np.bool_]:
+    return np.asarray(vectors.any(axis=1))
 
 
 def _phase(progress: Progress | None, phase: str, total: int) -> Callable[[int], None] | None:

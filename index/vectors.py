@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 import faiss
@@ -63,10 +65,9 @@ def check_vectors(vectors: Vectors, dimension: int | None = None) -> Vectors:
 def _by_score_then_id(ids: npt.NDArray[np.int64], scores: Vectors) -> Neighbours:
     """Equal scores in the order of their ids: FAISS leaves them as its heap fell."""
     scores[ids < 0] = -np.inf
-    tied = np.flatnonzero((scores[:, 1:] == scores[:, :-1]).any(axis=1)) if ids.shape[1] > 1 else ()
-    for row in tied:
-        order = np.lexsort((ids[row], -scores[row]))
-        ids[row], scores[row] = ids[row][order], scores[row][order]
+    tied = np.flatnonzero(((scores[:, 1:] == scores[:, :-1]) & (ids[:, 1:] >= 0)).any(axis=1))
+    order = np.lexsort((ids[tied], -scores[tied]), axis=1)
+    ids[tied], scores[tied] = np.take_along_axis(ids[tied], order, 1), np.take_along_axis(scores[tied], order, 1)
     return Neighbours(ids, scores)
 
 
@@ -81,6 +82,8 @@ class VectorIndex:
         self._index = index
         self.recall = recall
         self.on_gpu = on_gpu
+        # Searches of one index may run side by side on a CPU; on a GPU they share its scratch memory.
+        self._turn: AbstractContextManager[object] = Lock() if on_gpu else nullcontext()
 
     @classmethod
     def from_vectors(
@@ -109,9 +112,9 @@ class VectorIndex:
         flat = faiss.IndexFlatIP(dimension)
         flat.add(vectors)
         on_gpu = wants_gpu(device)
-        if exact if exact is not None else n <= EXACT_UP_TO:
+        if not n or (exact if exact is not None else n <= EXACT_UP_TO):
             return cls(_to_gpu(flat) if on_gpu else flat, recall=1.0, on_gpu=on_gpu)
-        lists = max(1, int(4 * np.sqrt(n)))
+        lists = min(n, int(4 * np.sqrt(n)))
         inverted = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimension), dimension, lists, faiss.METRIC_INNER_PRODUCT)
         inverted.cp.seed = 0
         inverted.cp.niter = 8
@@ -154,15 +157,22 @@ class VectorIndex:
         found = min(k, len(self))
         for start in range(0, len(queries) if found else 0, _BLOCK):
             block = slice(start, start + _BLOCK)
-            scores[block, :found], ids[block, :found] = self._index.search(queries[block], found)
+            with self._turn:
+                scores[block, :found], ids[block, :found] = self._index.search(queries[block], found)
             if progress:
                 progress(len(ids[block]))
         return _by_score_then_id(ids, scores)
 
     def save(self, folder: Path) -> None:
-        """Write ``index.faiss`` and ``index.json`` into a folder that exists."""
+        """Write ``index.faiss`` and ``index.json`` into a folder that exists.
+
+        Raises:
+            OSError: they cannot be written.
+        """
         index = faiss.index_gpu_to_cpu(self._index) if self.on_gpu else self._index
-        faiss.write_index(index, str(folder / "index.faiss"))
+        with (folder / "index.faiss").open("wb") as file:
+            # Given a name, FAISS itself writes, and says nothing when the disk is full for the last bytes.
+            faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
         about = {"recall": self.recall, "rows": len(self), "nprobe": getattr(index, "nprobe", None)}
         (folder / "index.json").write_text(json.dumps(about))
 
@@ -175,13 +185,13 @@ class VectorIndex:
         """
         try:
             about = json.loads((folder / "index.json").read_text())
-            index = faiss.read_index(str(folder / "index.faiss"))
+            index: Any = faiss.read_index(str(folder / "index.faiss"))
             if index.ntotal != about["rows"]:
                 raise ValueError(f"{index.ntotal} rows where index.json says {about['rows']}")
             if about["nprobe"]:
                 index.nprobe = about["nprobe"]
             recall = float(about["recall"])
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"not a whole index: {error}", file=os.fspath(folder)) from error
         on_gpu = wants_gpu(device)
         return cls(_to_gpu(index) if on_gpu else index, recall=recall, on_gpu=on_gpu)

@@ -34,7 +34,9 @@ def test_a_rewriting_keeps_every_model_code_and_count(title: str) -> None:
                 assert kept in text
 
 
-@pytest.mark.parametrize(("title", "same"), [("우유 1.5L", {"1.5", "1500"}), ("쌀 10kg", {"10", "10000"}), ("햇반 500g", {"500", "0.5"})])
+@pytest.mark.parametrize(
+    ("title", "same"), [("우유 1.5L", {"1.5", "1500"}), ("쌀 10kg", {"10", "10000"}), ("햇반 500g", {"500", "0.5"})]
+)
 def test_a_rewritten_quantity_is_the_same_amount(title: str, same: set[str]) -> None:
     rng = random.Random(1)
     seen = {re.search(r"\d+(?:\.\d+)?", augment(title, rng)).group() for _ in range(300)}  # type: ignore[union-attr]

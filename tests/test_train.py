@@ -29,7 +29,9 @@ TINY = TrainConfig(
 def titles_of(product: int) -> list[str]:
     rng = random.Random(product)
     brand, thing = rng.choice(["농심", "오뚜기", "삼성"]), rng.choice(["라면", "참기름", "이어폰"])
-    return [f"{brand} {thing} {product}호 120g", f"{brand}){thing}{product}호 120g 무료"][: 1 + product % 2 + product % 3 % 2]
+    return [f"{brand} {thing} {product}호 120g", f"{brand}){thing}{product}호 120g 무료"][
+        : 1 + product % 2 + product % 3 % 2
+    ]
 
 
 @pytest.fixture(scope="module")

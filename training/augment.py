@@ -24,7 +24,8 @@ _OPTIONS = (
     "딸기 초코 바나나 포도 사과 복숭아 망고 레몬 녹차 커피 오렌지 자몽 블루베리 바닐라 민트 고구마".split(),
     "매운맛 순한맛 오리지널 라이트 제로 플레인".split(),
     "강아지 고양이".split(), "남성 여성".split(), "좌 우".split(), "소형 중형 대형 특대형".split(),
-    "XS S M L XL XXL".split(), "pro max plus mini lite ultra air".split(), "프로 맥스 플러스 미니 라이트 울트라 에어".split(),
+    "XS S M L XL XXL".split(), "pro max plus mini lite ultra air".split(),
+    "프로 맥스 플러스 미니 라이트 울트라 에어".split(),
 )  # fmt: skip
 _SMALLER = {"l": ("ml", 1000), "kg": ("g", 1000)}
 _LARGER = {"ml": ("L", 1000), "g": ("kg", 1000)}
@@ -131,9 +132,7 @@ def decoy(title: str, rng: random.Random) -> str | None:
     Returns:
         The decoy, or None for a title with neither number nor option.
     """
-    changes: list[tuple[int, int, str]] = []
-    for match in _NUMBER.finditer(title):
-        changes.append((*match.span(), _other_number(match.group(), rng)))
+    changes = [(*match.span(), _other_number(match.group(), rng)) for match in _NUMBER.finditer(title)]
     for group in _OPTIONS:
         for match in re.finditer(rf"(?<![^\W\d_])(?:{'|'.join(group)})(?![^\W\d_])", title, re.IGNORECASE):
             other = rng.choice([option for option in group if option.lower() != match.group().lower()])

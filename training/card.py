@@ -35,8 +35,9 @@ def model_card(
     changed = {name: value for name, value in asdict(config).items() if value != defaults[name]}
     lines = [
         "# Title encoder", "",
-        f"{about.architecture}; {about.vocabulary:,} WordPiece pieces learnt from titles; {about.dimensions}-dimensional "
-        f"mean-pooled unit vectors; {about.max_length} tokens at most; served as {about.precision}.", "",
+        f"{about.architecture}; {about.vocabulary:,} WordPiece pieces learnt from titles; "
+        f"{about.dimensions}-dimensional mean-pooled unit vectors; {about.max_length} tokens at most; "
+        f"served as {about.precision}.", "",
         "## Trained with", "", "```", recipe.command or "training.recipe.make_bundle(...)", "```", "",
         f"Contrastive pass of {config.contrast_steps:,} steps, then ArcFace for {config.arcface_steps:,}, "
         f"{2 * config.products_per_batch} titles a step, seed {config.seed}"
@@ -47,9 +48,9 @@ def model_card(
         + (f"; rows with {recipe.test_where[0]}={recipe.test_where[1]} are the test part where a set has that column"
            if recipe.test_where else "") + ". Titles of held-out products were left out of the unlabelled text.", "",
         "## Decision", "",
-        f"Matches from a blended cosine of {decision.threshold:.2f}, clusters from {decision.cluster_threshold:.2f}, after "
-        f"{decision.blend.stages} stage(s) of blending over neighbours from {decision.blend.threshold:.2f}; chosen on "
-        "validation products, in a pool with their set's training rows.", "",
+        f"Matches from a blended cosine of {decision.threshold:.2f}, clusters from {decision.cluster_threshold:.2f}, "
+        f"after {decision.blend.stages} stage(s) of blending over neighbours from {decision.blend.threshold:.2f}; "
+        "chosen on validation products, in a pool with their set's training rows.", "",
         "## Test products", "",
         "Measured once, at that decision.", "",
         "| set | rows | pool | row-F1 | precision | recall | B-cubed F1 |", "|---|---|---|---|---|---|---|",

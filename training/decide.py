@@ -126,8 +126,6 @@ def _calibrate(pools: Sequence[Pool], neighbours: Sequence[Neighbours]) -> tuple
     return float(fit.coef_[0, 0]), float(fit.intercept_[0])
 
 
-
-
 def scores_at(decision: Decision, pool: Pool) -> dict[str, float]:
     """Row-F1, row precision and recall, and B-cubed scores of a pool's judged rows at a decision."""
     found = VectorIndex.from_vectors(pool.vectors, exact=True).search(pool.vectors, decision.blend.k)

@@ -11,7 +11,8 @@ It knows trained weights and ONNX. It does not know labels, thresholds or bundle
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ class _Graph:
         self.constants.setdefault(name, numpy_helper.from_array(np.array(value, dtype, order="C"), name))
         return name
 
-    def add(self, op: str, *inputs: str, domain: str = "", output: str = "", **attributes: object) -> str:
+    def add(self, op: str, *inputs: str, domain: str = "", output: str = "", **attributes: Any) -> str:
         output = output or f"{op}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=output, domain=domain, **attributes))
         return output
@@ -63,7 +64,7 @@ def _quantized(weight: Float) -> tuple[npt.NDArray[np.int8], Float]:
 
 
 def _embedding(graph: _Graph, name: str, table: Float, ids: str, *, small: bool) -> str:
-    """Look up rows of a table; ``small`` keeps it as int8 with a step a row (a quarter of the size, in file and memory)."""
+    """Look up rows of a table; ``small`` keeps it as int8 with a step a row: a quarter of the size, on disk and off."""
     if not small:
         return graph.add("Gather", graph.constant(name, table), ids)
     step = np.abs(table).max(axis=1, keepdims=True) / 127
@@ -161,9 +162,9 @@ def to_onnx(model: TitleModel, scales: Mapping[str, float] | None = None) -> onn
     for number in range(config.num_hidden_layers):
         layer = f"encoder.layer.{number}"
         out = f"{layer}.attention.output.dense"
-        get = (lambda name: float(scales[name])) if scales is not None else (lambda name: None)
-        mixed = _attention(graph, value, layer, weights, config.num_attention_heads, get(f"{layer}.qkv"))
-        mixed = graph.add("Add", _linear(graph, mixed, out, weights, get(out)), value)
+        scale = scales[f"{layer}.qkv"] if scales else None
+        mixed = _attention(graph, value, layer, weights, config.num_attention_heads, scale)
+        mixed = graph.add("Add", _linear(graph, mixed, out, weights, scales[out] if scales else None), value)
         value = graph.layer_norm(mixed, f"{layer}.attention.output.LayerNorm", weights, epsilon)
         fed = _feed_forward(graph, value, layer, weights, scales, config.hidden_size)
         value = graph.layer_norm(graph.add("Add", fed, value), f"{layer}.output.LayerNorm", weights, epsilon)
@@ -207,7 +208,7 @@ def calibrate(model: TitleModel, batches: Iterable[tuple[torch.Tensor, torch.Ten
     largest: dict[str, float] = {}
     mask = torch.empty(0)
 
-    def watch(name: str, levels: int) -> object:
+    def watch(name: str, levels: int) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:
         def hook(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
             peak = float(inputs[0][mask].abs().max())
             largest[name] = max(largest.get(name, 1e-6), peak / levels)
@@ -215,7 +216,7 @@ def calibrate(model: TitleModel, batches: Iterable[tuple[torch.Tensor, torch.Ten
         return hook
 
     handles = []
-    for number, layer in enumerate(model.bert.encoder.layer):
+    for number, layer in enumerate(cast(Any, model.bert.encoder).layer):
         prefix = f"encoder.layer.{number}"
         for name, module, levels in (
             (f"{prefix}.qkv", layer.attention.self.query, 127),

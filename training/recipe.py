@@ -34,7 +34,8 @@ from training.train import TitleModel, TrainConfig, Trainer, encode
 from training.vocabulary import learn_vocabulary
 
 INT8_MAY_LOSE = 0.003  # row-F1 on validation products, against float32
-_SMALLEST_SET = 150  # validation rows; a smaller set says too little to choose by
+_ENOUGH_ROWS = 150  # validation rows; a smaller set is not asked when a larger one can be
+_FEWEST_ROWS = 20
 _POOL = 20_000  # rows of the pool in which validation rows are judged, at most
 _Report = Callable[[str, int, int, dict[str, float]], None]
 
@@ -69,9 +70,7 @@ def make_bundle(recipe: Recipe, output: str | Path, config: TrainConfig, work: P
     sets = [read_labelled(path, test_where=recipe.test_where) for path in recipe.labelled]
     unlabelled = [title for path in recipe.unlabelled for title in read_items(path).titles]
     products = gather_products(sets, unlabelled)
-    judged = [s for s in sets if s.splits.count("validation") >= _SMALLEST_SET]
-    if not judged:
-        raise InputError(f"no file has {_SMALLEST_SET} validation rows to choose a threshold by; expected more labels")
+    judged = _judged(sets)
     tokenizer = _vocabulary(work / "tokenizer.json", products.titles, config)
 
     def validate(model: TitleModel, tokenizer: Tokenizer) -> dict[str, float]:
@@ -81,6 +80,17 @@ def make_bundle(recipe: Recipe, output: str | Path, config: TrainConfig, work: P
 
     model, history = Trainer(config, products, tokenizer, work, validate, report).run()
     return _pack(recipe, output, config, sets, judged, products.titles, model, tokenizer, history)
+
+
+def _judged(sets: Sequence[Labelled]) -> list[Labelled]:
+    """The sets whose validation rows choose model and decision."""
+    for enough in (_ENOUGH_ROWS, _FEWEST_ROWS):
+        if judged := [s for s in sets if s.splits.count("validation") >= enough and s.splits.count("test")]:
+            return judged
+    raise InputError(
+        f"no file has {_FEWEST_ROWS} validation rows and a test part (10 % and 20 % of the products) to choose and "
+        "prove a threshold by; expected more labelled rows"
+    )
 
 
 def _vocabulary(path: Path, titles: list[str], config: TrainConfig) -> Tokenizer:
@@ -100,7 +110,7 @@ def parse_config(text: str) -> TrainConfig:
     Raises:
         InputError: a name that TrainConfig does not have, or a value of another type.
     """
-    known = {f.name: type(f.default) for f in fields(TrainConfig)}
+    known: dict[str, type] = {f.name: type(f.default) for f in fields(TrainConfig)}
     values: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
@@ -114,7 +124,7 @@ def parse_config(text: str) -> TrainConfig:
 
 
 def _validation_f1(labelled: Labelled, encoder: Callable[[list[str]], Vectors]) -> float:
-    """Best row-F1 over all thresholds among a set's validation rows alone: quick, and only for choosing a checkpoint."""
+    """Best row-F1 over all thresholds among a set's validation rows alone: quick, for choosing a checkpoint."""
     titles, groups = labelled.part("validation")
     titles, groups = titles[:4000], groups[:4000]
     vectors = encoder([clean(title) or title for title in titles])
@@ -169,7 +179,9 @@ def _pack(
         metrics["test"] = _measure(choice, [pool_of(s, "test", encoder) for s in judged])
         shutil.rmtree(folder, ignore_errors=True)
     about = BundleConfig(**(asdict(about) | {"precision": precision}))
-    card = model_card(recipe, config, about, choice, metrics, [(s.name, len(s.titles), len(set(s.groups))) for s in sets])
+    card = model_card(
+        recipe, config, about, choice, metrics, [(s.name, len(s.titles), len(set(s.groups))) for s in sets]
+    )
     return write_bundle(
         output, about, model=data, tokenizer=tokenizer.to_str(),
         decision=choice.decision.to_json() | {"chosen_on": choice.by_set}, metrics=metrics, card=card,
@@ -187,7 +199,9 @@ def _sample_batches(tokenizer: Tokenizer, titles: list[str]) -> list[tuple[torch
     chosen: npt.NDArray[np.int64] = np.random.default_rng(0).permutation(len(titles))[:4096]
     texts = sorted((titles[i] for i in chosen), key=len)
     encoded = [tokenizer.encode_batch_fast(texts[i : i + 64]) for i in range(0, len(texts), 64)]
-    return [(torch.tensor([e.ids for e in batch]), torch.tensor([e.attention_mask for e in batch])) for batch in encoded]
+    return [
+        (torch.tensor([e.ids for e in batch]), torch.tensor([e.attention_mask for e in batch])) for batch in encoded
+    ]
 
 
 def _measure(choice: Choice, pools: Sequence[Pool]) -> dict[str, dict[str, float]]:

@@ -224,12 +224,14 @@ class Trainer:
             return None
         state: dict[str, Any] = torch.load(path, weights_only=True)
         if state["config"] != asdict(self.config):
-            raise InputError("a run with another configuration; expected the same one, or another folder", file=str(path))
+            raise InputError(
+                "a run with another configuration; expected the same one, or another folder", file=str(path)
+            )
         self.history, self.best = state["history"], state["best"]
         return state
 
     def _classes(self) -> npt.NDArray[np.int64]:
-        """Products that get a centre: those with two titles first, then look-alike singletons, at most max_classes."""
+        """Products that get a centre: those with two titles, then look-alike singletons, at most ``max_classes``."""
         labelled = np.flatnonzero(self.products.sources >= 0)
         many = np.diff(self.products.offsets)[labelled] > 1
         chosen = labelled[many][: self.config.max_classes]
@@ -256,7 +258,8 @@ class Trainer:
             titles = [title for product in drawn for title in sampler.pair(product)]
             decoys = sampler.decoys(titles, self.config.decoys_per_batch)
             # A decoy's label is negative and its own: other than every product, and no class.
-            yield titles + decoys, [centre_of[p] for p in drawn for _ in (0, 1)] + [-1 - i for i in range(len(decoys))]
+            labels = [centre_of[product] for product in drawn for _ in (0, 1)]
+            yield titles + decoys, labels + [-1 - number for number in range(len(decoys))]
 
     def _stage(
         self,
@@ -300,14 +303,17 @@ class Trainer:
             loss = contrast(vectors, target)
             if arcface is not None:
                 ramp = min(1.0, 2 * step / steps)
-                arcface.margin = math.radians(config.margin_start + ramp * (config.margin_end - config.margin_start))
+                degrees = config.margin_start + ramp * (config.margin_end - config.margin_start)
+                arcface.margin = math.radians(degrees)
                 known = target >= 0
                 loss = arcface(vectors[known], target[known]) + config.contrast_weight * loss
             optimizer.zero_grad()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             if not torch.isfinite(norm):
-                raise InputError(f"the gradient of {stage} step {step + 1} is not finite; expected a lower learning rate")
+                raise InputError(
+                    f"the gradient of {stage} step {step + 1} is not finite; expected a lower learning rate"
+                )
             optimizer.step()
             done = step + 1
             if done % 50 == 0:
@@ -322,11 +328,10 @@ class Trainer:
         owner = np.repeat(np.arange(len(classes)), [len(self.products.of(int(p))) for p in classes])
         sums = np.zeros((len(classes), self.config.hidden), np.float32)
         np.add.at(sums, owner, encode(self.model, self.tokenizer, titles))
-        return sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-6)
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        return np.asarray(sums / np.maximum(lengths, 1e-6), np.float32)
 
-    def _checkpoint(
-        self, stage: str, step: int, optimizer: torch.optim.Optimizer, arcface: ArcFaceLoss | None
-    ) -> None:
+    def _checkpoint(self, stage: str, step: int, optimizer: torch.optim.Optimizer, arcface: ArcFaceLoss | None) -> None:
         scores = self.validate(self.model, self.tokenizer)
         self.history.append({"stage": stage, "step": step, **scores})
         self.report(stage, step, step, scores)

