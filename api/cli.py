@@ -142,7 +142,7 @@ def serve(
     device: Annotated[DeviceName | None, typer.Option(help="Where to compute; auto by default.")] = None,
 ) -> None:
     """Serve match and cluster over HTTP. Flags win over DONGIL_ environment variables."""
-    with plain_failures("stopped"):
+    with plain_failures():
         from api.app import serve as run
         from api.settings import read_settings
 
@@ -150,7 +150,10 @@ def serve(
             "catalog": catalog, "host": host, "port": port, "model": model, "id_column": id_column,
             "title_column": title_column, "threads": threads, "device": device,
         }  # fmt: skip
-        run(read_settings(**{name: value for name, value in given.items() if value is not None}))
+        try:
+            run(read_settings(**{name: value for name, value in given.items() if value is not None}))
+        except KeyboardInterrupt:
+            stderr().print("stopped")  # Ctrl-C is how a server is meant to end
 
 
 @app.command()

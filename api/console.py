@@ -6,8 +6,9 @@ Standard output is kept for data. It does not know what the work is.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import typer
 from rich.console import Console
@@ -15,7 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from embedder.errors import InputError
 
-PHASES = {"encode": "Encoding titles", "search": "Finding neighbours", "match": "Matching", "train": "Training"}
+PHASES: Mapping[str, str] = MappingProxyType({
+    "encode": "Encoding titles",
+    "search": "Finding neighbours",
+    "blend": "Blending neighbourhoods",
+    "match": "Matching",
+})  # fmt: skip
 
 
 def stderr() -> Console:

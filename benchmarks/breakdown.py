@@ -103,12 +103,10 @@ def number_twins(titles: Sequence[str], labels: npt.NDArray[np.int64]) -> npt.ND
     for rows in alike.values():
         if len(rows) > 1 and len({int(labels[row]) for row in rows}) > 1:
             told = {(int(labels[row]), numbers[row]) for row in rows}
-            products_of, all_products = Counter(own for _, own in told), {label for label, _ in told}
+            same_product, same_numbers = Counter(label for label, _ in told), Counter(own for _, own in told)
             for row in rows:
-                label, own = int(labels[row]), numbers[row]
-                # Another product with other numbers: more (product, numbers) than share my product or my numbers.
-                same_product = sum(1 for other, _ in told if other == label) if len(all_products) < 50 else 1
-                twins[row] = len(told) > same_product + products_of[own] - 1
+                # Is anything left without those of this product and those of these numbers (the row itself is in both)?
+                twins[row] = len(told) > same_product[int(labels[row])] + same_numbers[numbers[row]] - 1
     return twins
 
 

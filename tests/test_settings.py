@@ -55,7 +55,9 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
 def test_unknown_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DONGIL_CATALOGUE", "c.csv")
     monkeypatch.setenv("dongil_prot", "1")
-    with pytest.raises(InputError, match=r"no such setting: DONGIL_CATALOGUE, dongil_prot; expected only .*DONGIL_PORT"):
+    with pytest.raises(
+        InputError, match=r"no such setting: DONGIL_CATALOGUE, dongil_prot; expected only .*DONGIL_PORT"
+    ):
         read_settings()
 
 
@@ -108,7 +110,9 @@ def test_loopback_needs_no_key(host: str) -> None:
     assert read_settings(host=host).host == host
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.2", "8.8.8.8", "example.com", "localhost.example.com", ""])  # noqa: S104
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "192.168.0.2", "8.8.8.8", "example.com", "localhost.example.com", ""]
+)  # noqa: S104
 def test_other_hosts_need_a_key(host: str) -> None:
     with pytest.raises(InputError, match="host .DONGIL_HOST. is"):
         read_settings(host=host)

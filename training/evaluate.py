@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import minimum_spanning_tree
 
 from index.clustering import Edges
 from index.vectors import Neighbours
@@ -287,6 +285,9 @@ def bcubed_curve(edges: Edges, labels: Labels, rows: Rows | None = None) -> Curv
     judged = np.zeros(n, np.int64)
     judged[slice(None) if rows is None else rows] = 1
     # The sparse format takes a weight of 0 for no edge: 2 - score is a weight over 0, and the best edge the lightest.
+    from scipy.sparse import csr_matrix  # not at the top: `dongil cluster` judges clusters without dongil[train]
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
     weights = csr_matrix((2.0 - edges.scores.astype(np.float64), (edges.left, edges.right)), shape=(n, n))
     forest = minimum_spanning_tree(weights).tocoo()
     order = np.argsort(forest.data, kind="stable")

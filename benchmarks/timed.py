@@ -1,0 +1,174 @@
+"""Contenders of ``dongil bench speed``: encoding, searching and clustering, each loaded once and run again and again.
+
+Called in workers; a tool is imported where it is used. Each loads and warms up, and returns a ``run`` whose seconds
+the worker takes. It does not know what is compared with what.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Run = Callable[[], dict[str, Any]]
+Options = dict[str, Any]
+
+_WARM = 256  # titles encoded before the clock starts; their vectors are kept to be compared
+
+
+def _titles(options: Options) -> list[str]:
+    return list(json.loads(Path(options["titles"]).read_text(encoding="utf-8")))
+
+
+def _encoder(options: Options) -> Any:
+    bundle = import_module("embedder.bundle").load_bundle(options["model"])
+    return import_module("embedder.encoder").Encoder(bundle, device="cpu")
+
+
+def encode(options: Options) -> Run:
+    """This project's encoder: cleaning and tokenising are in its time."""
+    encoder, titles = _encoder(options), _titles(options)
+    np.save(options["sample"], encoder.encode(titles[:_WARM]))
+
+    def run() -> dict[str, Any]:
+        encoder.encode(titles)
+        return {}
+
+    return run
+
+
+def encode_bare(options: Options) -> Run:
+    """One onnxruntime session in a plain loop over ready-made batches: nothing but the model is in its time."""
+    runtime, encoder = import_module("onnxruntime"), _encoder(options)
+    settings = runtime.SessionOptions()
+    settings.intra_op_num_threads = encoder.threads
+    settings.log_severity_level = 3
+    if options["optimisation"] == "basic":
+        settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    path = str(encoder.bundle.model_path)
+    session = runtime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+    budget = import_module("embedder.encoder").TOKENS_PER_BATCH
+    tokens = sorted((ids for ids in encoder.tokenize(_titles(options)) if ids), key=len)
+    batches = [_padded(rows) for rows in _by_budget(tokens, budget)]
+    session.run(None, batches[0])
+
+    def run() -> dict[str, Any]:
+        for batch in batches:
+            session.run(None, batch)
+        return {}
+
+    return run
+
+
+def _by_budget(tokens: list[list[int]], budget: int) -> list[list[list[int]]]:
+    """Length-sorted titles in batches of at most so many padded tokens, as the encoder cuts them."""
+    batches: list[list[list[int]]] = [[]]
+    for ids in tokens:
+        if batches[-1] and (len(batches[-1]) + 1) * len(ids) > budget:
+            batches.append([])
+        batches[-1].append(ids)
+    return batches
+
+
+def _padded(rows: list[list[int]]) -> dict[str, Any]:
+    lengths = np.array([len(ids) for ids in rows], np.int32)
+    padded = np.zeros((len(rows), int(lengths.max())), np.int64)
+    for row, ids in enumerate(rows):
+        padded[row, : len(ids)] = ids
+    return {"input_ids": padded, "lengths": lengths}
+
+
+def encode_sentence_transformers(options: Options) -> Run:
+    """sentence-transformers' default ``encode`` of the same weights, on torch or on its ONNX backend."""
+    if options["backend"] == "onnx":
+        import_module("optimum.onnxruntime")  # else the backend hides which package is missing
+    package = import_module("sentence_transformers")
+    model = package.SentenceTransformer(options["folder"], backend=options["backend"], device="cpu")
+    clean, titles = import_module("embedder.text").clean, _titles(options)
+    cleaned = [clean(title) or title for title in titles]
+
+    def vectors(titles: list[str]) -> Any:
+        return model.encode(titles, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
+
+    np.save(options["sample"], vectors(cleaned[:_WARM]))
+
+    def run() -> dict[str, Any]:
+        vectors(cleaned)
+        return {}
+
+    return run
+
+
+def cluster(options: Options) -> Run:
+    """This project from vectors to clusters: index, search, blend, edges, components."""
+    blending, clustering = import_module("index.blending"), import_module("index.clustering")
+    index, vectors = import_module("index.vectors").VectorIndex, np.load(options["vectors"])
+    config, threshold = blending.BlendConfig(**options["blend"]), options["threshold"]
+
+    def run() -> dict[str, Any]:
+        start = time.perf_counter()
+        found = index.from_vectors(vectors, k=config.k, device="cpu").search(vectors, config.k)
+        searched = time.perf_counter()
+        blended = blending.blend_catalogue(vectors, found, config)
+        after = time.perf_counter()
+        clusters = clustering.connected_components(len(vectors), clustering.edges_of(blended.neighbours, threshold))
+        phases = {"search": searched - start, "blend": after - searched, "cluster": time.perf_counter() - after}
+        return {"clusters": len(np.unique(clusters)), "phases": phases}
+
+    return run
+
+
+def search_bare(options: Options) -> Run:
+    """One exact FAISS search of all vectors among themselves, in one call."""
+    faiss, vectors = import_module("faiss"), np.load(options["vectors"])
+
+    def run() -> dict[str, Any]:
+        index = faiss.IndexFlatIP(vectors.shape[1])
+        index.add(vectors)
+        index.search(vectors, options["blend"]["k"])
+        return {}
+
+    return run
+
+
+def communities(options: Options) -> Run:
+    """sentence-transformers' ``community_detection`` of the same vectors at the same threshold."""
+    detect, vectors = import_module("sentence_transformers.util").community_detection, np.load(options["vectors"])
+
+    def run() -> dict[str, Any]:
+        groups = detect(vectors, threshold=options["threshold"], min_community_size=2)
+        return {"clusters": len(groups) + len(vectors) - sum(map(len, groups))}
+
+    return run
+
+
+def catalogue(options: Options) -> Run:
+    """What ``dongil cluster`` does between reading and writing, with the seconds of each phase."""
+    encoder, titles = _encoder(options), _titles(options)
+    matchers = import_module("index.matcher")
+    encoder.encode(titles[:_WARM])
+
+    def run() -> dict[str, Any]:
+        start = time.perf_counter()
+        last: dict[str, float] = {}
+
+        def progress(phase: str, done: int, total: int) -> None:
+            last[phase] = time.perf_counter() if done <= total else start
+
+        ids = [str(row) for row in range(len(titles))]
+        matcher = matchers.Matcher.from_items(ids, titles, encoder, device="cpu", progress=progress)
+        blended = time.perf_counter()
+        clusters = matcher.cluster()
+        end = time.perf_counter()
+        phases = {
+            "encode": last["encode"] - start, "search": last["search"] - last["encode"],
+            "blend": blended - last["search"], "cluster": end - blended,
+        }  # fmt: skip
+        return {"phases": phases, "clusters": len(set(clusters)), "recall": matcher.index.recall}
+
+    return run
