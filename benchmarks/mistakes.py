@@ -47,11 +47,21 @@ class Mistake:
 def joined_wrongly(
     data: LabelledSet, pool: Pool, side: Side, decision: Decision, threshold: float, shown: int = SHOWN
 ) -> list[Mistake]:
-    """Accepted pairs of two products, highest score first, one for each two products."""
-    pairs = side.pairs
-    wrong = np.flatnonzero(~pairs.hits & (pairs.scores >= np.float32(threshold)))
+    """Accepted pairs of two products, highest score first, one for each two products.
+
+    Pairs of equal titles are left out: see ``equal_titles``.
+    """
+    pairs, node = side.pairs, pool.matcher.nodes.node_of
+    told_apart = node[pairs.left] != node[pairs.right]
+    wrong = np.flatnonzero(~pairs.hits & (pairs.scores >= np.float32(threshold)) & told_apart)
     found = ((int(pairs.left[i]), int(pairs.right[i]), float(pairs.scores[i]), True) for i in wrong)
     return _told(data, pool, side, decision, found, shown)
+
+
+def equal_titles(pool: Pool, side: Side) -> int:
+    """Pairs of two products whose cleaned titles are equal: the labels err, or the title alone does not tell."""
+    node = pool.matcher.nodes.node_of
+    return int((~side.pairs.hits & (node[side.pairs.left] == node[side.pairs.right])).sum())
 
 
 def parted_wrongly(

@@ -44,7 +44,7 @@ def rebuild_bert(bundle: Bundle, folder: Path) -> Path:
     config = {
         "architectures": ["BertModel"], "model_type": "bert", "vocab_size": vocabulary, "hidden_size": hidden,
         "num_hidden_layers": _layers(arrays), "num_attention_heads": heads, "hidden_act": "relu",
-        "intermediate_size": len(weights["encoder.layer.0.intermediate.dense.bias"]), "type_vocab_size": 1,
+        "intermediate_size": len(weights["encoder.layer.0.intermediate.dense.bias"]), "type_vocab_size": 2,
         "max_position_embeddings": len(weights["embeddings.position_embeddings.weight"]), "layer_norm_eps": epsilon,
         "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "pad_token_id": 0, "torch_dtype": "float32",
     }  # fmt: skip
@@ -66,9 +66,9 @@ def bert_weights(arrays: Mapping[str, npt.NDArray[Any]]) -> Floats:
     hidden = words.shape[1]
     weights = {
         "embeddings.word_embeddings.weight": words,
-        # The graph holds positions and the one token type as one table.
+        # The graph holds positions and the one token type as one table. Exporters try two types on every BERT.
         "embeddings.position_embeddings.weight": arrays["places"],
-        "embeddings.token_type_embeddings.weight": np.zeros((1, hidden)),
+        "embeddings.token_type_embeddings.weight": np.zeros((2, hidden)),
         # Never read: mean pooling is over the last hidden states. Loaders complain where it is missing.
         "pooler.dense.weight": np.zeros((hidden, hidden)),
         "pooler.dense.bias": np.zeros(hidden),

@@ -16,7 +16,7 @@ from benchmarks.bootstrap import Interval, Values
 from benchmarks.breakdown import Bucket, break_down
 from benchmarks.labelled import LabelledSet
 from benchmarks.measures import KS, PRECISIONS, Scores, Search, Side, chosen, sides_of
-from benchmarks.mistakes import Mistake, joined_wrongly, parted_wrongly
+from benchmarks.mistakes import Mistake, equal_titles, joined_wrongly, parted_wrongly
 from benchmarks.pair_table import PairTable, measure_pairs
 from benchmarks.pools import CachedEncoder, Pool, make_pool
 from benchmarks.variations import Variation, by_pool_size, by_regime
@@ -84,6 +84,7 @@ class ModelReport:
         average_precision: of the test pairs.
         curves: side -> measure ("row", "pair", "bcubed") -> rows of (threshold, precision, recall, f1) on ``GRID``.
         buckets, joined, parted: at the headline's threshold.
+        equal_titles: pairs of two products that no threshold can part, for their titles are equal.
         pool_sizes, regimes: empty where they were not asked for or nothing can be chosen.
         pairs: for the form "pairs", in the pool of all rows.
         against_first: difference in row-F1 to the first model at their headlines, on the same rows; None for the first.
@@ -103,6 +104,7 @@ class ModelReport:
     buckets: list[Bucket]
     joined: list[Mistake]
     parted: list[Mistake]
+    equal_titles: int
     pool_sizes: list[Variation]
     regimes: list[Variation]
     pairs: PairTable | None
@@ -224,6 +226,7 @@ def _measure(
         buckets=break_down(data, pool, test, threshold, seed=settings.seed),
         joined=joined_wrongly(data, pool, test, decision, threshold),
         parted=parted_wrongly(data, pool, test, decision, threshold, vectors),
+        equal_titles=equal_titles(pool, test),
         pool_sizes=by_pool_size(data, encoder, decision, whole, seed=settings.seed, say=say) if more else [],
         regimes=by_regime(data, encoder, decision, whole, seed=settings.seed, say=say) if more else [],
         pairs=measure_pairs(data.pairs, whole, vectors, settings.seed) if data.pairs and whole else None,

@@ -40,10 +40,10 @@ class Pool:
     weight: float = 1.0
 
 
-THRESHOLDS = np.round(np.arange(0.40, 0.96, 0.01), 2)
+THRESHOLDS = np.round(np.arange(0.40, 1.00, 0.01), 2)
 BLENDS = (BlendConfig(stages=0), *(
     BlendConfig(stages=stages, threshold=threshold, weight=weight)
-    for stages in (1, 2) for threshold in (0.6, 0.7, 0.8) for weight in (0.5, 1.0)
+    for stages in (1, 2) for threshold in (0.7, 0.8, 0.9) for weight in (0.5, 1.0)
 ))  # fmt: skip
 
 

@@ -1,0 +1,141 @@
+"""Plots of a recall report and of a ladder, as PNG. Only Latin text: fonts with Hangul are not everywhere.
+
+It knows reports; it does not know files.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.figures import empty_figure
+from benchmarks.ladder import Ladder
+from benchmarks.recall import ModelReport, RecallReport
+
+_COLOURS = ("#1f5fbf", "#d1495b", "#2e8b57", "#8a4fbf", "#c77d0a", "#3aa6a6")
+_PARTS = (("precision", 1, "#1f5fbf"), ("recall", 2, "#d1495b"), ("F1", 3, "#222222"))
+_LOW = 0.3  # thresholds below it accept nearly everything
+
+
+def recall_plots(report: RecallReport) -> dict[str, bytes]:
+    """File stem -> PNG; a plot that has nothing to show is left out."""
+    plots = {"curves": _curves(report), "precision_recall": _precision_recall(report), "search": _search(report)}
+    if any(model.pool_sizes for model in report.models):
+        plots["pool_sizes"] = _pool_sizes(report)
+    return plots
+
+
+def ladder_plot(ladder: Ladder) -> bytes:
+    """Row-F1 of each rung with its interval."""
+    figure = empty_figure(8, 0.5 * len(ladder.rungs) + 1)
+    axes = figure.subplots()
+    rungs = [rung for rung in reversed(ladder.rungs) if rung.row_f1]
+    for at, rung in enumerate(rungs):
+        if rung.row_f1:
+            value, low, high = rung.row_f1.value, rung.row_f1.low, rung.row_f1.high
+            axes.barh(at, value, color=_COLOURS[0], alpha=0.8)
+            axes.errorbar(value, at, xerr=[[value - low], [high - value]], color="#222222", capsize=3)
+            axes.text(0.01, at, f"{value:.3f}", va="center", color="white", fontweight="bold")
+    axes.set_yticks(range(len(rungs)), [rung.name for rung in rungs])
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("row-F1 of the test rows, 95 % interval")
+    return _png(figure)
+
+
+def _names(models: Sequence[ModelReport]) -> list[str]:
+    return [model.name if model.name.isascii() else f"model {at}" for at, model in enumerate(models, start=1)]
+
+
+def _png(figure: Any) -> bytes:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
+    return data.getvalue()
+
+
+def _curves(report: RecallReport) -> bytes:
+    """Precision, recall and F1 against the threshold: by row on the left, by pair on the right."""
+    figure = empty_figure(10, 3.4 * len(report.models))
+    grid = figure.subplots(len(report.models), 2, squeeze=False, sharey=True)
+    for row, (model, name) in enumerate(zip(report.models, _names(report.models), strict=True)):
+        for column, (measure, words) in enumerate((("row", "by listing"), ("pair", "by pair"))):
+            axes = grid[row][column]
+            curve = model.curves["test"][measure]
+            for label, at, colour in _PARTS:
+                axes.plot([point[0] for point in curve], [point[at] for point in curve], label=label, color=colour)
+            scores = model.point(model.headline).scores
+            if scores:
+                axes.axvline(scores.threshold, color="#888888", linestyle="--", label="chosen threshold")
+            axes.set_title(f"{name}: {words}", fontsize=10)
+            axes.set_xlim(_LOW, 1.0)
+            axes.set_ylim(0, 1.02)
+            axes.set_xlabel("threshold")
+            axes.grid(alpha=0.25)
+    grid[0][0].legend(loc="lower left", fontsize=8)
+    return _png(figure)
+
+
+def _precision_recall(report: RecallReport) -> bytes:
+    """Pairs: precision against recall, one line a model, a dot at the headline's threshold."""
+    figure = empty_figure(6.2, 4.4)
+    axes = figure.subplots()
+    for at, (model, name) in enumerate(zip(report.models, _names(report.models), strict=True)):
+        colour = _COLOURS[at % len(_COLOURS)]
+        curve = [point for point in model.curves["test"]["pair"] if point[2] > 0]
+        axes.plot([point[2] for point in curve], [point[1] for point in curve], color=colour, label=name)
+        scores = model.point(model.headline).scores
+        if scores and scores.pair_recall and scores.pair_precision:
+            axes.plot(scores.pair_recall.value, scores.pair_precision.value, "o", color=colour)
+    axes.set_xlabel("recall: share of the true pairs that are joined")
+    axes.set_ylabel("precision: share of the joined pairs that are true")
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8)
+    return _png(figure)
+
+
+def _search(report: RecallReport) -> bytes:
+    """Recall of search against the number of candidates."""
+    figure = empty_figure(6.2, 3.6)
+    axes = figure.subplots()
+    for at, (model, name) in enumerate(zip(report.models, _names(report.models), strict=True)):
+        found = {k: interval for k, interval in model.search.recall_at.items() if interval}
+        colour = _COLOURS[at % len(_COLOURS)]
+        axes.plot(list(found), [interval.value for interval in found.values()], "o-", color=colour, label=name)
+        low, high = [i.low for i in found.values()], [i.high for i in found.values()]
+        axes.fill_between(list(found), low, high, color=colour, alpha=0.15)
+    axes.set_xscale("log")
+    ks = list(report.models[0].search.recall_at)
+    axes.set_xticks(ks, [str(k) for k in ks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("candidates looked at (k)")
+    axes.set_ylabel("share of partners among them")
+    axes.set_ylim(0, 1.02)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="lower right")
+    return _png(figure)
+
+
+def _pool_sizes(report: RecallReport) -> bytes:
+    """Row-F1 of the same rows as the pool grows: threshold chosen anew, and kept from the smallest pool."""
+    figure = empty_figure(6.2, 3.8)
+    axes = figure.subplots()
+    sizes: list[int] = []
+    for at, (model, name) in enumerate(zip(report.models, _names(report.models), strict=True)):
+        told = [v for v in model.pool_sizes if v.row_f1]
+        sizes = [v.rows for v in told] or sizes
+        colour = _COLOURS[at % len(_COLOURS)]
+        values = [v.row_f1.value for v in told if v.row_f1]
+        axes.plot([v.rows for v in told], values, "o-", color=colour, label=f"{name}: threshold chosen in each pool")
+        carried = [v.carried_f1 for v in told]
+        axes.plot([v.rows for v in told], carried, "s--", color=colour, alpha=0.7, label=f"{name}: kept from the smallest")
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("listings in the pool")
+    axes.set_ylabel("row-F1 of the same listings")
+    axes.set_ylim(0, 1.02)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="lower left")
+    return _png(figure)

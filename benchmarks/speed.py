@@ -1,0 +1,378 @@
+"""Speed: what encoding, clustering, growth and serving cost, each beside a bare loop or a peer in the same minutes.
+
+Four parts, each written when it is done as ``speed-<part>.json``, ``.md`` and ``.png``: encode (titles and tokens a
+second), cluster (search, blend and cluster against one raw search), scale (seconds and memory as a catalogue grows)
+and service (latency and throughput on the loopback). It does not know how good the results are.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.figures import empty_figure, machine, machine_line, markdown_table, report_folder, write_figures
+from benchmarks.load import Load, Server, ask, free_port, serve_command
+from benchmarks.rebuild import rebuild_bert
+from benchmarks.rounds import Runs, Spread, ratio, take_turns
+from benchmarks.titles import SAMPLE, checked_sizes, made_vectors, titles_for
+from benchmarks.worker import Contender, interpreters
+from embedder.bundle import load_bundle
+from embedder.encoder import Encoder
+from embedder.errors import InputError
+from index.decision import Decision
+
+SIZES = (10_000, 30_000, 100_000, 300_000)
+CLIENTS = (1, 8, 32)
+_ENCODED, _CLUSTERED, _COMMUNITIES, _SERVED = 6_000, 100_000, 10_000, 10_000  # titles or rows, at most
+_AGREE = 0.99  # cosine from which another tool's vector is the same model's
+_PHASES = ("encode", "search", "blend", "cluster")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all parts are given.
+
+    Attributes:
+        model: bundle; None for the one that ships with dongil.
+        titles: a user's file, or None for made titles.
+        sizes: of catalogues, rising; the largest bounds every part.
+        work: a folder for what contenders read.
+        say: told what is done.
+    """
+
+    model: Path | None
+    titles: Path | None
+    sizes: tuple[int, ...]
+    work: Path
+    say: Callable[[str], None]
+
+    def upto(self, most: int) -> int:
+        """Titles for a part that wants ``most``."""
+        return min(most, self.sizes[-1])
+
+    def options(self, **more: Any) -> dict[str, Any]:
+        """What a contender is told."""
+        return {"model": str(self.model) if self.model else None, **more}
+
+    def write_titles(self, count: int) -> tuple[list[str], str]:
+        """Titles, and a file of them for contenders."""
+        titles, path = titles_for(self.titles, count), self.work / f"titles-{count}.json"
+        path.write_text(json.dumps(titles, ensure_ascii=False), encoding="utf-8")
+        return titles, str(path)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a part found: values for machines, Markdown without a heading, and a matplotlib figure."""
+
+    values: dict[str, Any]
+    markdown: str
+    figure: Any
+
+
+def run_speed(
+    report: Path,
+    *,
+    model: Path | None = None,
+    parts: Sequence[str] = (),
+    titles: Path | None = None,
+    sizes: Sequence[int] = (),
+    say: Callable[[str], None] | None = None,
+) -> Path:
+    """Measure, and write each part into the report folder as soon as it is done.
+
+    Args:
+        report: folder to write into.
+        model: bundle; the one that ships with dongil by default.
+        parts: of ``PARTS``; all of them by default.
+        titles: file of titles; made ones by default.
+        sizes: of the scale part; the largest also bounds the other parts, so that small sizes make a quick run.
+        say: called with a line of progress.
+
+    Returns:
+        The report folder.
+
+    Raises:
+        InputError: a part, a size, the titles, the model or the folder cannot be used, or the service did not start.
+    """
+    unknown = set(parts) - set(PARTS)
+    if unknown:
+        raise InputError(f"no part {min(unknown)!r}; expected {', '.join(PARTS)}")
+    fitting = checked_sizes(list(sizes or SIZES), titles)
+    folder = report_folder(report)
+    load_bundle(model)
+    interpreters()
+    with tempfile.TemporaryDirectory(prefix="dongil-speed-") as work:
+        job = Job(model, titles, tuple(fitting), Path(work), say or (lambda _: None))
+        for name, (title, measure) in PARTS.items():
+            if not parts or name in parts:
+                about = machine()
+                part = measure(job)
+                markdown = f"# {title}\n\n{machine_line(about)}\n\n{part.markdown}"
+                values = {"machine": about, **part.values}
+                write_figures(folder, f"speed-{name}", values=values, markdown=markdown, figure=part.figure)
+    return folder
+
+
+def measure_encode(job: Job) -> Part:
+    """Titles and tokens a second of the encoder, of a bare loop on its model, and of sentence-transformers."""
+    titles, path = job.write_titles(job.upto(_ENCODED))
+    bundle = load_bundle(job.model)
+    (job.work / "bert").mkdir()
+    tokens = sum(len(ids) for ids in Encoder(bundle, device="cpu").tokenize(titles))
+    contenders = [
+        Contender("dongil", "benchmarks.timed:encode", _encode_options(job, "dongil", path), ("onnxruntime",)),
+        *(
+            Contender(
+                f"onnxruntime, {how}", "benchmarks.timed:encode_bare",
+                job.options(titles=path, optimisation=level), ("onnxruntime",),
+            )
+            for level, how in (("all", "default options"), ("basic", "the encoder's optimisation"))
+        ),
+    ]  # fmt: skip
+    try:
+        folder = str(rebuild_bert(bundle, job.work / "bert"))
+    except ModuleNotFoundError as error:
+        folder, reason = "", f"not installed: pip install onnx safetensors ({error})"
+    for backend, pip in (("torch", "sentence-transformers"), ("onnx", "sentence-transformers optimum-onnx")):
+        name = f"sentence-transformers, {backend}"
+        options = _encode_options(job, name, path, backend=backend, folder=folder)
+        target = "benchmarks.timed:encode_sentence_transformers"
+        if folder:
+            contenders.append(Contender(name, target, options, ("sentence-transformers", "torch"), pip))
+    runs = take_turns(contenders, say=job.say)
+    if not folder:
+        runs["sentence-transformers"] = Runs("sentence-transformers", reason)
+    agreement = {name: _agreement(job, name) for name in runs if name.startswith("sentence")}
+    return _encode_part(runs, agreement, len(titles), tokens)
+
+
+def _encode_options(job: Job, name: str, path: str, **more: Any) -> dict[str, Any]:
+    return job.options(titles=path, sample=str(job.work / f"{name}.npy"), **more)
+
+
+def _agreement(job: Job, name: str) -> float | None:
+    """The least cosine between another tool's vectors and the encoder's, over titles that both can read."""
+    try:
+        ours, theirs = np.load(job.work / "dongil.npy"), np.load(job.work / f"{name}.npy")
+    except OSError:
+        return None
+    readable = ours.any(axis=1)
+    return float((ours[readable] * theirs[readable]).sum(axis=1).min())
+
+
+def _encode_part(runs: dict[str, Runs], agreement: dict[str, float | None], titles: int, tokens: int) -> Part:
+    ours = _need(runs, "dongil")
+    rows, values = [], []
+    for name, run in runs.items():
+        alike = agreement.get(name)
+        if run.ok and alike is not None and alike < _AGREE:
+            run.status = f"other vectors: cosine {alike:.3f} with ours at least, expected {_AGREE}"
+        entry: dict[str, Any] = asdict(run) | {"least_cosine": alike}
+        if run.ok:
+            faster, seconds = ratio(run, ours), Spread.of(run.seconds)
+            rate = titles / seconds.median, tokens / seconds.median
+            entry |= {"titles_per_s": rate[0], "tokens_per_s": rate[1], "dongil_times_as_fast": asdict(faster)}
+            rows.append(
+                [name, f"{rate[0]:,.0f}", f"{rate[1]:,.0f}", seconds.told(), faster.told(), f"{run.peak_mb:,.0f}"]
+            )
+        else:
+            rows.append([name, run.status, "", "", "", ""])
+        values.append(entry)
+    header = ("contender", "titles/s", "tokens/s", "seconds", "dongil is times as fast", "peak MiB")
+    about = (
+        f"{titles:,} titles, {tokens:,} tokens, alternating runs; medians (least-most). dongil's time holds cleaning and "
+        "tokenising, the bare loops' only the model, on ready-made batches of the same titles. sentence-transformers "
+        "runs the same weights in float32, `encode(batch_size=32)`.\n"
+    )
+    shown = {name: titles / Spread.of(run.seconds).median for name, run in runs.items() if run.ok}
+    figure = _bars(shown, "titles/s")
+    return Part(
+        {"titles": titles, "tokens": tokens, "contenders": values}, f"{about}\n{markdown_table(header, rows)}", figure
+    )
+
+
+def _need(runs: dict[str, Runs], name: str) -> Runs:
+    """A contender without which a part says nothing."""
+    if not runs[name].ok:
+        raise InputError(f"{name} gave no figure to compare with: {runs[name].status}")
+    return runs[name]
+
+
+def measure_cluster(job: Job) -> Part:
+    """Search, blend and cluster against one raw FAISS search, and against ``community_detection`` where that ends."""
+    bundle, rows = load_bundle(job.model), job.upto(_CLUSTERED)
+    decision = Decision.of(bundle)
+    if job.titles:
+        vectors = Encoder(bundle).encode(titles_for(job.titles, rows))
+        vectors = vectors[vectors.any(axis=1)]
+    else:
+        vectors = made_vectors(rows, bundle.config.dimensions)
+    compared: list[tuple[int, dict[str, Runs]]] = []
+    for count, functions in (
+        (len(vectors), {"dongil": "cluster", "FAISS search alone": "search_bare"}),
+        (min(_COMMUNITIES, len(vectors)), {"dongil": "cluster", "community_detection": "communities"}),
+    ):
+        path = job.work / f"vectors-{count}.npy"
+        np.save(path, vectors[:count])
+        options = {
+            "vectors": str(path), "blend": asdict(decision.blend), "threshold": decision.cluster_threshold,
+        }  # fmt: skip
+        contenders = [
+            Contender(name, f"benchmarks.timed:{function}", options, (), "sentence-transformers")
+            for name, function in functions.items()
+        ]
+        compared.append((count, take_turns(contenders, rounds=3, say=job.say)))
+    kind = "titles' vectors" if job.titles else "made vectors"
+    return _cluster_part(compared, kind, asdict(decision.blend))
+
+
+def _cluster_part(compared: list[tuple[int, dict[str, Runs]]], kind: str, blend: dict[str, Any]) -> Part:
+    rows, values = [], []
+    for count, runs in compared:
+        ours = _need(runs, "dongil")
+        for name, run in runs.items():
+            if run.ok:
+                costs, seconds = ratio(ours, run), Spread.of(run.seconds)
+                shown = "" if run is ours else costs.told()
+                found = str(run.result.get("clusters", ""))
+                rows.append([name, f"{count:,}", seconds.told(), shown, found, f"{run.peak_mb:,.0f}"])
+                values.append(asdict(run) | {"rows": count, "dongil_costs_times": asdict(costs)})
+            else:
+                rows.append([name, f"{count:,}", run.status, "", "", ""])
+                values.append(asdict(run) | {"rows": count})
+    header = ("contender", "vectors", "seconds", "dongil costs times", "clusters", "peak MiB")
+    phases = compared[0][1]["dongil"].result["phases"]
+    told = ", ".join(f"{phase} {seconds:.2f} s" for phase, seconds in phases.items())
+    about = (
+        f"{kind.capitalize()}, k={blend['k']}, {blend['stages']} blending stages; alternating runs; medians "
+        f"(least-most). dongil's last run of {compared[0][0]:,}: {told}.\n"
+    )
+    shown_seconds = {
+        f"{name}, {count:,}": Spread.of(r.seconds).median
+        for count, runs in compared
+        for name, r in runs.items()
+        if r.ok
+    }
+    figure = _bars(shown_seconds, "seconds")
+    return Part(
+        {"kind": kind, "blend": blend, "contenders": values}, f"{about}\n{markdown_table(header, rows)}", figure
+    )
+
+
+def measure_scale(job: Job) -> Part:
+    """Seconds of each phase and peak memory as a catalogue grows, and the exponent that fits them."""
+    found: list[dict[str, Any]] = []
+    for size in job.sizes:
+        _, path = job.write_titles(size)
+        contender = Contender(f"{size:,}", "benchmarks.timed:catalogue", job.options(titles=path))
+        run = take_turns([contender], rounds=1, limit_s=1800, say=job.say)[contender.name]
+        found.append({"titles": size, "status": run.status})
+        if run.ok:
+            found[-1] |= {"seconds": run.seconds[0], "peak_mb": run.peak_mb, **run.result}
+    done = [one for one in found if one["status"] == "ok"]
+    exponents = {
+        phase: exponent([one["titles"] for one in done], [one["phases"].get(phase, one["seconds"]) for one in done])
+        for phase in (*_PHASES, "all")
+    }
+    header = ("titles", *(f"{phase} s" for phase in _PHASES), "all s", "search recall", "clusters", "peak MiB")
+    rows = [
+        [
+            f"{one['titles']:,}", *(f"{one['phases'][phase]:.2f}" for phase in _PHASES), f"{one['seconds']:.2f}",
+            f"{one['recall']:.3f}", f"{one['clusters']:,}", f"{one['peak_mb']:,.0f}",
+        ] if one["status"] == "ok" else [f"{one['titles']:,}", one["status"], *[""] * (len(header) - 2)]
+        for one in found
+    ]  # fmt: skip
+    fitted = [f"{value:.2f}" if value is not None else "" for value in exponents.values()]
+    rows.append(["exponent", *fitted, "", "", ""])
+    about = (
+        "What `dongil cluster` does between reading and writing, in a process of its own for each size, once. The exponent "
+        f"is the slope of log seconds over log titles. {'Titles of a file' if job.titles else 'Made titles'}.\n"
+    )
+    values = {"catalogues": found, "exponents": exponents}
+    return Part(values, f"{about}\n{markdown_table(header, rows)}", _lines(done))
+
+
+def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float | None:
+    """The slope of log seconds over log size by least squares; None from fewer than two sizes."""
+    if len(set(sizes)) < 2 or min(seconds) <= 0:
+        return None
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def measure_service(job: Job) -> Part:
+    """Latency and throughput of ``dongil serve`` on the loopback; the server is ended whatever happens."""
+    catalog, queries = SAMPLE, titles_for(job.titles, job.upto(_SERVED))
+    if job.titles:
+        catalog = job.work / "catalog.csv"
+        with catalog.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("id", "title"), *((str(row), title) for row, title in enumerate(queries))])
+    queries, port = queries[:1000], free_port()
+    with Server(serve_command(catalog, port, job.model), port) as server:
+        ask(port, queries, 1, most=20, seconds=5)  # the first requests warm it up
+        loads = [ask(port, queries, clients, most=500 * clients, seconds=10) for clients in CLIENTS]
+        start_seconds, peak_mb = server.start_seconds, server.peak_mb()
+    return _service_part(loads, start_seconds, peak_mb, catalog == SAMPLE)
+
+
+def _service_part(loads: list[Load], start_seconds: float, peak_mb: float | None, sample: bool) -> Part:
+    def ms(value: float | None) -> str:
+        return f"{value:.1f}" if value is not None else ""
+
+    rows = [
+        [
+            str(one.clients), f"{one.per_second:,.0f}", ms(one.p50_ms), ms(one.p99_ms), ms(one.worst_ms),
+            f"{one.requests:,}", str(one.failures),
+        ]
+        for one in loads
+    ]  # fmt: skip
+    header = ("clients", "requests/s", "p50 ms", "p99 ms", "worst ms", "requests", "failures")
+    kept = f", {peak_mb:,.0f} MiB at most" if peak_mb is not None else ""
+    about = (
+        f"`POST /v1/match`, one title a request, {'the sample catalogue' if sample else 'a catalogue of the file'}; each "
+        "client waits for its answer, and all share the machine with the server. "
+        f"Ready {start_seconds:.1f} s after its start{kept}.\n"
+    )
+    values = {
+        "start_seconds": start_seconds, "peak_mb": peak_mb,
+        "loads": [asdict(one) | {"per_second": one.per_second} for one in loads],
+    }  # fmt: skip
+    figure = _bars({f"{one.clients} clients": one.per_second for one in loads}, "requests/s")
+    return Part(values, f"{about}\n{markdown_table(header, rows)}", figure)
+
+
+def _bars(values: dict[str, float], unit: str) -> Any:
+    figure = empty_figure(7, 0.8 + 0.5 * len(values))
+    axes = figure.add_subplot()
+    bars = axes.barh(list(values)[::-1], list(values.values())[::-1])
+    axes.bar_label(bars, fmt="{:,.4g}", padding=3)
+    axes.margins(x=0.15)
+    axes.set_xlabel(unit)
+    return figure
+
+
+def _lines(done: list[dict[str, Any]]) -> Any:
+    figure = empty_figure(6, 4)
+    axes = figure.add_subplot()
+    sizes = [one["titles"] for one in done]
+    for phase in _PHASES:
+        axes.plot(sizes, [one["phases"][phase] for one in done], marker="o", label=phase)
+    axes.plot(sizes, [one["seconds"] for one in done], marker="o", color="black", label="all")
+    axes.set(xlabel="titles", ylabel="seconds", xscale="log", yscale="log")
+    axes.legend()
+    return figure
+
+
+PARTS: dict[str, tuple[str, Callable[[Job], Part]]] = {
+    "encode": ("Encoding", measure_encode),
+    "cluster": ("Search, blend and cluster", measure_cluster),
+    "scale": ("As a catalogue grows", measure_scale),
+    "service": ("The service under load", measure_service),
+}
