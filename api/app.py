@@ -41,6 +41,7 @@ from api.settings import Settings, load_encoder, load_matcher
 from embedder.encoder import Encoder
 from index.decision import Decision
 from index.matcher import Matcher, Progress
+from index.vectors import wants_gpu
 
 _KEY_SCHEME = {"type": "http", "scheme": "bearer", "description": "The key that the service was started with."}
 _GRACE = 30  # seconds that open requests get when the service ends
@@ -112,7 +113,7 @@ class Service:
 
     def describe(self) -> ModelResponse:
         """The model, its thresholds and the catalogue."""
-        config, index = self.encoder.bundle.config, self.matcher.index if self.matcher else None
+        config, index = self.encoder.bundle.config, None if self.matcher is None else self.matcher.index
         return ModelResponse(
             fingerprint=self.encoder.fingerprint,
             architecture=config.architecture,
@@ -120,8 +121,8 @@ class Service:
             precision=config.precision,
             threshold=self.decision.threshold,
             cluster_threshold=self.decision.cluster_threshold,
-            items=len(self.matcher) if self.matcher else 0,
-            index=IndexInfo(exact=index.exact, recall=index.recall) if index else None,
+            items=0 if self.matcher is None else len(self.matcher),
+            index=IndexInfo(exact=index.exact, recall=index.recall) if index is not None else None,
         )
 
     def _used(self, threshold: float) -> ModelUsed:
@@ -136,10 +137,10 @@ def load_service(settings: Settings, progress: Progress | None = None) -> Servic
     """
     encoder = load_encoder(settings)
     matcher = load_matcher(settings, progress, encoder=encoder)
-    # A GPU index is not safe for two searches at once, and one keeps the GPU busy.
-    on_gpu = encoder.on_gpu or (matcher is not None and matcher.index.on_gpu)
+    # An index on a GPU is not safe for two searches at once, and one keeps the GPU busy.
+    on_gpu = encoder.on_gpu or wants_gpu(settings.device)
     line = Line(1 if on_gpu else settings.max_concurrency, settings.max_queue)
-    return Service(encoder, matcher.decision if matcher else Decision.of(encoder.bundle), matcher, line, settings)
+    return Service(encoder, Decision.of(encoder.bundle), matcher, line, settings)
 
 
 @dataclass

@@ -155,7 +155,7 @@ def _judge(pools: Mapping[str, Pool], near: Mapping[str, Neighbours]) -> dict[st
 def _with_min2(attempts: Sequence[tuple[str, Lists]]) -> Iterator[tuple[str, Lists]]:
     for settled, lists in attempts:
         for by in RAISES:
-            words = ", ".join(filter(None, [settled, f"nearest +{by:.2f}"]))
+            words = ", ".join(filter(None, [settled, f"nearest raised by {by:.2f}" if by else "nearest not raised"]))
             yield words, {side: raise_nearest(judged, by) for side, judged in lists.items()}
 
 

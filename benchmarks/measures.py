@@ -49,6 +49,7 @@ class Scores:
     Attributes:
         threshold: accepted is what scores at least this.
         row_f1, row_precision, row_recall: mean over judged rows, the row itself counted.
+        exact: share of judged rows whose matches are all their partners and nothing else.
         pair_f1, pair_precision, pair_recall: over distinct pairs.
         bcubed_f1, bcubed_precision, bcubed_recall: of the clusters that the threshold makes of the whole pool.
         right, wrong: accepted pairs that are one product, and that are not.
@@ -61,6 +62,7 @@ class Scores:
     row_f1: Interval | None
     row_precision: Interval | None
     row_recall: Interval | None
+    exact: Interval | None
     pair_f1: Interval | None
     pair_precision: Interval | None
     pair_recall: Interval | None
@@ -155,6 +157,7 @@ class Side:
             row_f1=interval(mean, rows.f1, ones),
             row_precision=interval(mean, rows.precision, ones),
             row_recall=interval(mean, rows.recall, ones),
+            exact=interval(mean, (rows.f1 == 1).astype(np.float64), ones),
             pair_f1=interval(pair_f1, right, accepted, possible),
             pair_precision=interval(mean, right, accepted),
             pair_recall=interval(mean, right, possible),

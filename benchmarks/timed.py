@@ -7,6 +7,7 @@ the worker takes. It does not know what is compared with what.
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -87,10 +88,12 @@ def encode_sentence_transformers(options: Options) -> Run:
     """sentence-transformers' default ``encode`` of the same weights, on torch or on its ONNX backend."""
     if options["backend"] == "onnx":
         import_module("optimum.onnxruntime")  # else the backend hides which package is missing
-    package = import_module("sentence_transformers")
-    model = package.SentenceTransformer(options["folder"], backend=options["backend"], device="cpu")
-    clean, titles = import_module("embedder.text").clean, _titles(options)
-    cleaned = [clean(title) or title for title in titles]
+    package, folder = import_module("sentence_transformers"), Path(tempfile.mkdtemp())
+    bundle = import_module("embedder.bundle").load_bundle(options["model"])
+    import_module("benchmarks.rebuild").rebuild_bert(bundle, folder)
+    model = package.SentenceTransformer(str(folder), backend=options["backend"], device="cpu")
+    clean = import_module("embedder.text").clean
+    cleaned = [clean(title) or title for title in _titles(options)]
 
     def vectors(titles: list[str]) -> Any:
         return model.encode(titles, batch_size=32, normalize_embeddings=True, show_progress_bar=False)

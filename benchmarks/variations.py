@@ -29,7 +29,7 @@ class Variation:
     """One pool.
 
     Attributes:
-        name: such as "3,000 rows".
+        name: such as "3,000 listings".
         rows: of the pool; singletons: those of them without a partner there.
         judged: test rows.
         threshold: the best of the validation rows in this pool.
@@ -86,7 +86,7 @@ def by_pool_size(
         say(f"pool of {size:,} rows")
         rows = np.sort(np.concatenate([judged, others[: size - len(judged)]]))
         carried = variations[0].threshold if variations else None
-        variation = _vary(f"{size:,} rows", subset, rows, encoder, decision, whole, carried, seed)
+        variation = _vary(f"{size:,} listings", subset, rows, encoder, decision, whole, carried, seed)
         if variation is None:
             return []
         variations.append(variation)
@@ -109,11 +109,11 @@ def by_regime(
     """
     codes = data.codes()
     sizes = np.bincount(codes)[codes]
-    regimes = [("every row has a partner", np.flatnonzero(sizes > 1))]
+    regimes = [("every listing has a partner", np.flatnonzero(sizes > 1))]
     if np.mean(sizes == 1) >= _SINGLETONS:
         regimes.append(("singletons allowed, as in the file", np.arange(len(data))))
     else:
-        regimes.append(("singletons allowed, half of the products cut to one row", _with_singletons(codes, seed)))
+        regimes.append(("singletons allowed, half of the products cut to one listing", _with_singletons(codes, seed)))
     variations: list[Variation] = []
     for name, rows in regimes:
         say(name)

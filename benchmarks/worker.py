@@ -17,6 +17,7 @@ import json
 import os
 import queue
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -100,14 +101,14 @@ class Worker:
     def __init__(self, contender: Contender, *, limit_s: float = 600.0) -> None:
         self.contender = contender
         self.limit_s = limit_s
+        missing: list[str] = []
         for python in interpreters():
             try:
                 self._start(python)
-                break
+                return
             except _MissingPackage as error:
-                missing = error
-        else:
-            raise NoResult(f"not installed: pip install {contender.pip or contender.name} ({missing})")
+                missing.append(str(error))
+        raise NoResult(f"not installed: pip install {contender.pip or contender.name} ({missing[0]})")
 
     def _start(self, python: str) -> None:
         c = self.contender
@@ -124,11 +125,13 @@ class Worker:
             k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP", "PYTHONWARNINGS")
         }
         environment |= {"PYTHONPATH": str(home), "PYTHONSAFEPATH": "1", "TOKENIZERS_PARALLELISM": "true"}
-        environment |= {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        # What a contender leaves in temporary files goes with the folder, however it ends.
+        environment |= {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(home)}
         self._messages = (home / "messages").open("w+b")
         self._process: subprocess.Popen[str] = subprocess.Popen(  # noqa: S603 - an interpreter the user named
             [python, "-m", "benchmarks.worker", str(home / "job.json")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._messages, text=True, env=environment,
+            start_new_session=True,
         )  # fmt: skip
         self._replies: queue.SimpleQueue[str] = queue.SimpleQueue()
         threading.Thread(target=_listen, args=(self._process.stdout, self._replies), daemon=True).start()
@@ -182,7 +185,7 @@ class Worker:
     def close(self) -> None:
         """End the process and drop its files; doing it twice is nothing."""
         if self._process.poll() is None:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)  # with whatever it started
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:

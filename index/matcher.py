@@ -222,7 +222,8 @@ class Matcher:
             self.index.save(beside)
             for name, array in self._arrays().items():
                 np.save(beside / f"{name}.npy", array, allow_pickle=False)
-            (beside / "items.json").write_text(json.dumps(items, ensure_ascii=False), encoding="utf-8")
+            text = json.dumps(items, ensure_ascii=False)
+            (beside / "items.json").write_bytes(text.encode("utf-8", "surrogatepass"))  # half an emoji is a title too
             (beside / "matcher.json").write_text(json.dumps(about), encoding="utf-8")
 
     def _arrays(self) -> dict[str, npt.NDArray[np.generic]]:
@@ -249,7 +250,7 @@ class Matcher:
                     "vectors of two models cannot be compared: index the catalogue again",
                     file=str(folder),
                 )
-            items = json.loads((folder / "items.json").read_text(encoding="utf-8"))
+            items = json.loads((folder / "items.json").read_bytes().decode("utf-8", "surrogatepass"))
             arrays = {
                 name: np.load(folder / f"{name}.npy", allow_pickle=False)
                 for name in ("node_of", "readable", "stages", "neighbour_ids", "neighbour_scores")

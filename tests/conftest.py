@@ -46,4 +46,4 @@ def unit_rows(rows: int, dimension: int = 16, seed: int = 0, *, spread: float | 
         centres = draw.normal(size=(max(1, rows // 4), dimension))
         centres /= np.linalg.norm(centres, axis=1, keepdims=True)
         vectors = centres[draw.integers(len(centres), size=rows)] + spread * vectors
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)

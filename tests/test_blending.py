@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from conftest import unit_rows
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedder.errors import InputError
@@ -78,6 +78,7 @@ few = st.integers(0, 3)
 
 
 @given(config=configs, rows=st.integers(0, 30), seed=st.integers(0, 99), zeros=few, copies=few)
+@settings(max_examples=60)
 def test_a_catalogue_against_the_reference(config: BlendConfig, rows: int, seed: int, zeros: int, copies: int) -> None:
     vectors = unit_rows(rows, 6, seed, spread=0.2)
     if rows:
@@ -100,6 +101,7 @@ def test_a_catalogue_against_the_reference(config: BlendConfig, rows: int, seed:
 
 
 @given(config=configs, rows=st.integers(1, 30), seed=st.integers(0, 99), wider=st.integers(0, 20))
+@settings(max_examples=60)
 def test_new_titles_against_the_reference(config: BlendConfig, rows: int, seed: int, wider: int) -> None:
     vectors = unit_rows(rows, 6, seed, spread=0.2)
     queries = np.concatenate([unit_rows(4, 6, seed + 1), vectors[:3], np.zeros((1, 6), np.float32)])

@@ -93,13 +93,26 @@ def put(name: str, text: str | bytes) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
+def remove(*names: str) -> Callable[[Path], object]:
+    def apply(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return apply
+
+
+def become_a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("x")
+
+
 MODEL = asdict(CONFIG)
 MIXED = "half written, or from another bundle"
 BROKEN: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "no folder": (shutil.rmtree, "", "no such model folder"),
-    "a file": (lambda f: (shutil.rmtree(f), f.write_text("x")), "", "no such model folder"),
-    "an empty folder": (lambda f: (shutil.rmtree(f), f.mkdir()), "", "not a whole bundle: config.json, "),
-    **{name: (lambda f, name=name: (f / name).unlink(), "", f"not a whole bundle: {name} missing") for name in FILES},
+    "a file": (become_a_file, "", "no such model folder"),
+    "an empty folder": (remove(*FILES), "", "not a whole bundle: config.json, tokenizer.json, "),
+    **{name: (remove(name), "", f"not a whole bundle: {name} missing") for name in FILES},
     "model cut short": (put("model.onnx", b"weights " * 99), "model.onnx", MIXED),
     "empty model": (put("model.onnx", b""), "model.onnx", MIXED),
     "other tokenizer": (put("tokenizer.json", tokenizer("술")), "tokenizer.json", MIXED),
