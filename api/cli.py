@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from api.bench import bench
 from api.console import PhaseBars, plain_failures, stderr
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ app = typer.Typer(
     name="dongil", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
     help="Find the listings of the same product by their titles.",
 )  # fmt: skip
+
+app.add_typer(bench, name="bench")
 
 Model = Annotated[Path | None, typer.Option(help="Folder of a model; the one that ships with dongil by default.")]
 Out = Annotated[

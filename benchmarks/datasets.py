@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import GroupKFold
 
-from benchmarks.labelled import LabelledSet, Reading, checked, read_groups, read_pairs
+from benchmarks.labelled import LabelledSet, Reading, checked, read_groups, read_pairs, read_queries
 from embedder.errors import InputError
 from index.items import read_items
 from index.tables import read_table
@@ -141,3 +141,38 @@ DATA_SETS = (
     DataSet("airush", "airush2021-2-5/train/train_data", 160_008, None, _AIRUSH, _read_airush),
     DataSet("pricerunner", "pricerunner/pricerunner_aggregate.csv", 35_311, 13_233, _UCI, _read_pricerunner),
 )
+
+
+def open_set(
+    labelled: str,
+    reading: Reading,
+    *,
+    data: Path | None = None,
+    queries: Path | None = None,
+    published: bool = False,
+) -> LabelledSet:
+    """The labelled set that a user means.
+
+    Args:
+        labelled: a file of groups, a database where ``queries`` are given, a folder of two tables and pairs, or the
+            name of one of ``DATA_SETS`` where ``data`` is given.
+        reading: how a file is read; of it, a named set keeps ``unseen`` alone.
+        data: the folder that holds the sets.
+        queries: the query file of a database.
+        published: keep the published split of labelled pairs.
+
+    Raises:
+        InputError: it cannot be read, or two of these do not go together.
+    """
+    if data is not None:
+        if queries or published:
+            raise InputError(f"{labelled} is a named set; expected neither queries nor a published pair split with it")
+        return load_set(labelled, data, unseen=reading.unseen)
+    path = Path(labelled)
+    if path.is_dir():
+        if queries:
+            raise InputError("a folder of tables has no query file; expected a database file", file=labelled)
+        return read_pairs(path, reading, published=published)
+    if published:
+        raise InputError("no pair tables here; expected a folder with tableA.csv and tableB.csv", file=labelled)
+    return read_queries(path, queries, reading) if queries else read_groups(path, reading)

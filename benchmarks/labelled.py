@@ -229,7 +229,7 @@ def checked(
     return LabelledSet(
         name, form, [titles[row] for row in keep], groups, sides, judged,
         [categories[row] for row in keep] if categories else None,
-        notes=(f"{without:,} rows without a label were left out: what they match is not known.",) if without else (),
+        notes=(f"Rows without a label were left out ({without:,}): what they match is not known.",) if without else (),
     )  # fmt: skip
 
 

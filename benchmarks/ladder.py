@@ -237,9 +237,7 @@ def _top(scores: npt.NDArray[np.float32], k: int) -> tuple[Rows, npt.NDArray[np.
     return np.take_along_axis(ids, order, 1), np.take_along_axis(kept, order, 1)
 
 
-def _halves(
-    pool: Pool, dense: Neighbours, lexical: Neighbours, of_dense: npt.NDArray[np.float32]
-) -> Neighbours:
+def _halves(pool: Pool, dense: Neighbours, lexical: Neighbours, of_dense: npt.NDArray[np.float32]) -> Neighbours:
     """Candidates of both, scored by the mean of the two cosines."""
     vectors = pool.matcher.blended.stages[0]
     asked = np.flatnonzero((lexical.ids >= 0).any(axis=1))

@@ -28,8 +28,12 @@ def mean(total: Values, count: Values) -> Values:
 
 
 def chosen(curve: Curve, at: int | None = None) -> float:
-    """The threshold at a position of a curve, the best one by default, rounded down to six digits, so that what is told is what was used."""
-    return float(np.floor(float(curve.thresholds[curve.best if at is None else at]) * 1e6) / 1e6)
+    """The threshold at a position of a curve, the best one by default.
+
+    Rounded down to six digits: what is told is what was used.
+    """
+    threshold = float(curve.thresholds[curve.best if at is None else at])
+    return float(np.floor(threshold * 1e6) / 1e6)
 
 
 def pair_f1(right: Values, accepted: Values, possible: Values) -> Values:

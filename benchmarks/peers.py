@@ -365,21 +365,16 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _figure(sets: dict[str, Any]) -> Any:
-    """Row-F1 of every tool, a group of bars a set."""
+    """Row-F1 of every tool: a panel a set, a bar a tool."""
     names = list(dict.fromkeys(row["name"] for one in sets.values() for row in one["peers"] if row["status"] == "ok"))
-    figure = empty_figure(2 + 2.2 * len(sets), 4.5)
-    axes = figure.add_subplot()
-    width = 0.85 / max(1, len(names))
-    for place, name in enumerate(names):
-        found = [
-            (at, r["row_f1"])
-            for at, one in enumerate(sets.values())
-            for r in one["peers"]
-            if r["name"] == name and "row_f1" in r
-        ]
-        axes.bar([at + place * width for at, _ in found], [f1 for _, f1 in found], width, label=name)
-    axes.set_xticks([at + 0.425 - width / 2 for at in range(len(sets))], list(sets))
-    axes.set_ylabel("row-F1, test products")
-    axes.set_ylim(0, 1)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
+    figure = empty_figure(2.5 + 2.5 * len(sets), 1 + 0.3 * len(names))
+    panels = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
+    for axes, (title, one) in zip(panels, sets.items(), strict=True):
+        scores = {row["name"]: row["row_f1"] for row in one["peers"] if row["status"] == "ok"}
+        colours = ["#1f5fbf" if name.startswith("dongil") else "#9aa5b1" for name in names]
+        bars = axes.barh(names, [scores.get(name, 0.0) for name in names], color=colours)
+        axes.bar_label(bars, [f"{scores[name]:.3f}" if name in scores else "" for name in names], padding=2)
+        axes.set(title=title if title.isascii() else "", xlabel="row-F1", xlim=(0, 1.2), xticks=[0, 0.5, 1])
+    if names:
+        panels[0].invert_yaxis()
     return figure

@@ -21,11 +21,12 @@ import numpy as np
 from benchmarks.figures import empty_figure, machine, machine_line, markdown_table, report_folder, write_figures
 from benchmarks.load import Load, Server, ask, free_port, serve_command
 from benchmarks.rounds import Runs, Spread, ratio, take_turns
-from benchmarks.titles import SAMPLE, checked_sizes, made_vectors, titles_for
+from benchmarks.titles import SAMPLE, checked_sizes, file_titles, made_vectors, titles_for
 from benchmarks.worker import Contender, interpreters
 from embedder.bundle import load_bundle
 from embedder.encoder import Encoder
 from embedder.errors import InputError
+from embedder.text import clean
 from index.decision import Decision
 
 SIZES = (10_000, 30_000, 100_000, 300_000)
@@ -200,7 +201,9 @@ def measure_cluster(job: Job) -> Part:
     bundle, rows = load_bundle(job.model), job.upto(_CLUSTERED)
     decision = Decision.of(bundle)
     if job.titles:
-        vectors = Encoder(bundle).encode(titles_for(job.titles, rows))
+        # As the matcher does: titles of one cleaned text are searched once.
+        distinct = {clean(title).casefold(): title for title in file_titles(job.titles)}
+        vectors = Encoder(bundle).encode(list(distinct.values())[:rows])
         vectors = vectors[vectors.any(axis=1)]
     else:
         vectors = made_vectors(rows, bundle.config.dimensions)
@@ -244,16 +247,9 @@ def _cluster_part(compared: list[tuple[int, dict[str, Runs]]], kind: str, blend:
         f"{kind.capitalize()}, k={blend['k']}, {blend['stages']} blending stages; alternating runs; medians "
         f"(least-most). dongil's last run of {compared[0][0]:,}: {told}.\n"
     )
-    shown_seconds = {
-        f"{name}, {count:,}": Spread.of(r.seconds).median
-        for count, runs in compared
-        for name, r in runs.items()
-        if r.ok
-    }
-    figure = _bars(shown_seconds, "seconds")
-    return Part(
-        {"kind": kind, "blend": blend, "contenders": values}, f"{about}\n{markdown_table(header, rows)}", figure
-    )
+    medians = {f"{one['name']}, {one['rows']:,}": Spread.of(one["seconds"]).median for one in values if one["seconds"]}
+    numbers = {"kind": kind, "blend": blend, "contenders": values}
+    return Part(numbers, f"{about}\n{markdown_table(header, rows)}", _bars(medians, "seconds"))
 
 
 def measure_scale(job: Job) -> Part:
@@ -288,7 +284,7 @@ def measure_scale(job: Job) -> Part:
         f"{'Titles of a file' if job.titles else 'Made titles'}.\n"
     )
     values = {"catalogues": found, "exponents": exponents}
-    return Part(values, f"{about}\n{markdown_table(header, rows)}", _lines(done))
+    return Part(values, f"{about}\n{markdown_table(header, rows)}", _lines(done) if done else None)
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float | None:
@@ -360,6 +356,8 @@ def _lines(done: list[dict[str, Any]]) -> Any:
         axes.plot(sizes, [one["phases"][phase] for one in done], marker="o", label=phase)
     axes.plot(sizes, [one["seconds"] for one in done], marker="o", color="black", label="all")
     axes.set(xlabel="titles", ylabel="seconds", xscale="log", yscale="log")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
     axes.legend()
     return figure
 

@@ -20,15 +20,23 @@ _SPELLINGS = (1, 1, 1, 2, 2, 3, 4, 8)  # listings a product, drawn from these
 
 
 def titles_for(path: Path | None, count: int) -> list[str]:
-    """``count`` titles in a fixed order of chance: from a user's file, fewer where it holds fewer, or made.
+    """``count`` titles: of a user's file in a fixed order of chance, fewer where it holds fewer; or made ones.
 
     Raises:
         InputError: the file cannot be used.
     """
-    if path is None:
-        return made_titles(count)
+    return file_titles(path)[:count] if path else made_titles(count)
+
+
+def file_titles(path: Path) -> list[str]:
+    """All titles of a file in a fixed order of chance.
+
+    Raises:
+        InputError: the file cannot be used.
+    """
     titles = read_items(path).titles
-    return random.Random(0).sample(titles, min(count, len(titles)))
+    random.Random(0).shuffle(titles)
+    return titles
 
 
 def made_titles(count: int) -> list[str]:

@@ -218,6 +218,7 @@ def test_a_catalogue_too_large_for_exact_search(
     matcher: Matcher, sample: Items, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("index.vectors.EXACT_UP_TO", 100)
+    monkeypatch.setattr("index.vectors._WORTH", 1)
     large = catalogue(sample, encoder)
     assert not large.index.exact
     assert large.index.recall >= 0.99

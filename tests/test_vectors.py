@@ -139,11 +139,14 @@ def test_an_inverted_file_of_few_rows(rows: int) -> None:
     check_against_brute_force(index.search(vectors, 50), vectors, vectors, 50)
 
 
-def test_size_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_size_decides_and_what_an_inverted_file_would_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EXACT_UP_TO", 100)
-    assert VectorIndex.from_vectors(unit_rows(100), device="cpu").exact
-    assert not VectorIndex.from_vectors(unit_rows(101), device="cpu").exact
-    assert VectorIndex.from_vectors(unit_rows(101), exact=True, device="cpu").exact
+    for worth, exact in ((1, False), (0.01, True)):
+        monkeypatch.setattr(module, "_WORTH", worth)
+        assert VectorIndex.from_vectors(unit_rows(100), device="cpu").exact
+        assert VectorIndex.from_vectors(unit_rows(101), device="cpu").exact is exact
+        assert VectorIndex.from_vectors(unit_rows(101), exact=True, device="cpu").exact
+        assert not VectorIndex.from_vectors(unit_rows(101), exact=False, device="cpu").exact
 
 
 # Files

@@ -36,7 +36,8 @@ from training.vocabulary import learn_vocabulary
 INT8_MAY_LOSE = 0.003  # row-F1 on validation products, against float32
 _ENOUGH_ROWS = 150  # validation rows; a smaller set is not asked when a larger one can be
 _FEWEST_ROWS = 20
-_POOL = 20_000  # rows of the pool in which validation rows are judged, at most
+_POOL = 20_000  # rows of the pool in which rows are judged, at most
+_QUICK_POOL = 5_000  # the same while training
 _Report = Callable[[str, int, int, dict[str, float]], None]
 
 
@@ -74,7 +75,10 @@ def make_bundle(recipe: Recipe, output: str | Path, config: TrainConfig, work: P
     tokenizer = _vocabulary(work / "tokenizer.json", products.titles, config)
 
     def validate(model: TitleModel, tokenizer: Tokenizer) -> dict[str, float]:
-        scores = {s.name: _validation_f1(s, lambda t: encode(model, tokenizer, t)) for s in judged}
+        def vectors(titles: list[str]) -> Vectors:
+            return encode(model, tokenizer, [clean(title) or title for title in titles])
+
+        scores = {s.name: _validation_f1(s, vectors) for s in judged}
         weights = [recipe.weights.get(name, 1.0) for name in scores]
         return scores | {"score": float(np.average(list(scores.values()), weights=weights))}
 
@@ -123,22 +127,33 @@ def parse_config(text: str) -> TrainConfig:
     return TrainConfig(**values)
 
 
-def _validation_f1(labelled: Labelled, encoder: Callable[[list[str]], Vectors]) -> float:
-    """Best row-F1 over all thresholds among a set's validation rows alone: quick, for choosing a checkpoint."""
-    titles, groups = labelled.part("validation")
-    titles, groups = titles[:4000], groups[:4000]
-    vectors = encoder([clean(title) or title for title in titles])
-    curve = row_curve(VectorIndex.from_vectors(vectors, exact=True).search(vectors, 20), groups)
-    return round(float(curve.f1[curve.best]), 4)
+def pool_of(
+    labelled: Labelled,
+    split: str,
+    encoder: Callable[[list[str]], Vectors],
+    *,
+    weight: float = 1.0,
+    size: int = _POOL,
+) -> Pool:
+    """The rows of a split, judged among training rows of their set: ``size`` rows in all, at most.
 
-
-def pool_of(labelled: Labelled, split: str, encoder: Encoder, weight: float = 1.0) -> Pool:
-    """The rows of a split, judged among the training rows of their set (``_POOL`` rows in all, at most)."""
+    Of more rows than that, as many as fit are judged.
+    """
     judged, others = labelled.part(split), labelled.part("train")
-    keep = np.random.default_rng(0).permutation(len(others[0]))[: max(0, _POOL - len(judged[0]))]
-    titles = judged[0] + [others[0][i] for i in keep]
-    labels = judged[1] + [others[1][i] for i in keep]
-    return Pool(labelled.name, encoder.encode(titles), labels, np.arange(len(judged[0])), weight)
+    titles, labels = judged[0][:size], judged[1][:size]
+    keep = np.random.default_rng(0).permutation(len(others[0]))[: size - len(titles)]
+    pool = titles + [others[0][i] for i in keep]
+    return Pool(
+        labelled.name, encoder(pool), labels + [others[1][i] for i in keep], np.arange(len(titles)), weight
+    )  # fmt: skip
+
+
+def _validation_f1(labelled: Labelled, encoder: Callable[[list[str]], Vectors]) -> float:
+    """Best row-F1 of a set's validation rows over all thresholds, by plain cosine in a pool that is quick to encode."""
+    pool = pool_of(labelled, "validation", encoder, size=_QUICK_POOL)
+    found = VectorIndex.from_vectors(pool.vectors, exact=True).search(pool.vectors[pool.rows], 20)
+    curve = row_curve(found, pool.labels, pool.rows)
+    return round(float(curve.f1[curve.best]), 4)
 
 
 def _pack(
@@ -168,7 +183,7 @@ def _pack(
             data = graph.SerializeToString()
             bundle = _draft(Path(folder) / precision, about, precision, data, tokenizer)
             encoder = Encoder(bundle)
-            pools = [pool_of(s, "validation", encoder, recipe.weights.get(s.name, 1.0)) for s in judged]
+            pools = [pool_of(s, "validation", encoder.encode, weight=recipe.weights.get(s.name, 1.0)) for s in judged]
             choices[precision] = choose_decision(pools), data
             metrics[precision] = {"validation": choices[precision][0].by_set, "row_f1": choices[precision][0].f1}
         lost = choices["float32"][0].f1 - choices["int8"][0].f1
@@ -176,7 +191,7 @@ def _pack(
         choice, data = choices[precision]
         encoder = Encoder(load_bundle(Path(folder) / precision))
         metrics["tried"], metrics["precision"] = choice.tried, {"served": precision, "int8_loses": lost}
-        metrics["test"] = _measure(choice, [pool_of(s, "test", encoder) for s in judged])
+        metrics["test"] = _measure(choice, [pool_of(s, "test", encoder.encode) for s in judged])
         shutil.rmtree(folder, ignore_errors=True)
     about = BundleConfig(**(asdict(about) | {"precision": precision}))
     card = model_card(

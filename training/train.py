@@ -46,7 +46,7 @@ class TrainConfig:
     vocabulary: int = 32_000
     max_length: int = 64
     contrast_steps: int = 3_000
-    arcface_steps: int = 1_500
+    arcface_steps: int = 800
     products_per_batch: int = 160
     unlabelled_share: float = 0.4
     neighbours_per_draw: int = 8
