@@ -30,10 +30,11 @@ def mean(total: Values, count: Values) -> Values:
 def chosen(curve: Curve, at: int | None = None) -> float:
     """The threshold at a position of a curve, the best one by default.
 
-    Rounded down to six digits: what is told is what was used.
+    Rounded to six digits, so that what is told is what was used: down, or up where nothing is to be accepted.
     """
-    threshold = float(curve.thresholds[curve.best if at is None else at])
-    return float(np.floor(threshold * 1e6) / 1e6)
+    at = curve.best if at is None else at
+    threshold = float(curve.thresholds[at]) * 1e6
+    return float((np.floor(threshold) if at else np.ceil(threshold)) / 1e6)
 
 
 def pair_f1(right: Values, accepted: Values, possible: Values) -> Values:

@@ -133,7 +133,11 @@ def _speed(report: Path, model: Path | None, say: Say) -> dict[str, str]:
 
 
 def _read(path: Path) -> str:
+    """A report's Markdown as a part of the README: without its title, and its headings two levels down."""
     try:
-        return path.read_text(encoding="utf-8")
+        lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", file=str(path)) from error
+    return "\n".join(
+        f"##{line}" if line.startswith("##") else line for line in lines if not line.startswith("# ")
+    ).strip()

@@ -31,7 +31,9 @@ from index.decision import Decision
 
 SIZES = (10_000, 30_000, 100_000, 300_000)
 CLIENTS = (1, 8, 32)
-_ENCODED, _CLUSTERED, _COMMUNITIES, _SERVED = 6_000, 100_000, 10_000, 10_000  # titles or rows, at most
+_ENCODED, _SERVED = 6_000, 10_000  # titles, at most
+# Vectors at most, what is compared on them, and the function of ``benchmarks.timed`` that does it.
+_CLUSTERED = ((100_000, "FAISS search alone", "search_bare"), (10_000, "community_detection", "communities"))
 _REQUESTS, _SECONDS = 500, 10.0  # of each client, at most
 _AGREE = 0.99  # cosine from which another tool's vector is the same model's
 _TORCH, _ONNX = "sentence-transformers, torch", "sentence-transformers, ONNX"
@@ -198,7 +200,7 @@ def _need(runs: dict[str, Runs], name: str) -> Runs:
 
 def measure_cluster(job: Job) -> Part:
     """Search, blend and cluster against one raw FAISS search, and against ``community_detection`` where that ends."""
-    bundle, rows = load_bundle(job.model), job.upto(_CLUSTERED)
+    bundle, rows = load_bundle(job.model), job.upto(_CLUSTERED[0][0])
     decision = Decision.of(bundle)
     if job.titles:
         # As the matcher does: titles of one cleaned text are searched once.
@@ -208,18 +210,15 @@ def measure_cluster(job: Job) -> Part:
     else:
         vectors = made_vectors(rows, bundle.config.dimensions)
     compared: list[tuple[int, dict[str, Runs]]] = []
-    for count, functions in (
-        (len(vectors), {"dongil": "cluster", "FAISS search alone": "search_bare"}),
-        (min(_COMMUNITIES, len(vectors)), {"dongil": "cluster", "community_detection": "communities"}),
-    ):
-        path = job.work / f"vectors-{count}.npy"
+    for most, other, function in _CLUSTERED:
+        count, path = min(most, len(vectors)), job.work / f"vectors-{most}.npy"
         np.save(path, vectors[:count])
         options = {
             "vectors": str(path), "blend": asdict(decision.blend), "threshold": decision.cluster_threshold,
         }  # fmt: skip
         contenders = [
-            Contender(name, f"benchmarks.timed:{function}", options, (), "sentence-transformers")
-            for name, function in functions.items()
+            Contender(name, f"benchmarks.timed:{does}", options, (), "sentence-transformers")
+            for name, does in (("dongil", "cluster"), (other, function))
         ]
         compared.append((count, take_turns(contenders, rounds=3, budget_s=200, say=job.say)))
     kind = "titles' vectors" if job.titles else "made vectors"

@@ -113,21 +113,14 @@ class VectorIndex:
         n, dimension = vectors.shape
         flat = faiss.IndexFlatIP(dimension)
         flat.add(vectors)
+        index, recall = flat, 1.0
+        if n and not (exact if exact is not None else n <= EXACT_UP_TO):
+            inverted = _inverted_file(vectors)
+            reached = _probe_until(inverted, flat, vectors, min(k, n), min_recall)
+            if exact is False or inverted.nprobe <= _WORTH * inverted.nlist:
+                index, recall = inverted, reached
         on_gpu = wants_gpu(device)
-        if not n or (exact if exact is not None else n <= EXACT_UP_TO):
-            return cls(_to_gpu(flat) if on_gpu else flat, recall=1.0, on_gpu=on_gpu)
-        lists = min(n, int(4 * np.sqrt(n)))
-        inverted = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimension), dimension, lists, faiss.METRIC_INNER_PRODUCT)
-        inverted.cp.seed = 0
-        inverted.cp.niter = 8
-        inverted.cp.max_points_per_centroid = 64
-        inverted.cp.min_points_per_centroid = 1
-        inverted.train(vectors)
-        inverted.add(vectors)
-        recall = _probe_until(inverted, flat, vectors, min(k, n), min_recall)
-        if exact is None and inverted.nprobe > _WORTH * lists:
-            return cls.from_vectors(vectors, exact=True, device=device)
-        return cls(_to_gpu(inverted) if on_gpu else inverted, recall=recall, on_gpu=on_gpu)
+        return cls(_to_gpu(index) if on_gpu else index, recall=recall, on_gpu=on_gpu)
 
     @property
     def dimension(self) -> int:
@@ -221,6 +214,19 @@ def wants_gpu(device: Device) -> bool:
 def _to_gpu(index: Any) -> Any:
     # One GPU, float32: the same scores as on the CPU. Temporary memory is FAISS's default.
     return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+
+
+def _inverted_file(vectors: Vectors) -> Any:
+    n, dimension = vectors.shape
+    lists = min(n, int(4 * np.sqrt(n)))
+    inverted = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimension), dimension, lists, faiss.METRIC_INNER_PRODUCT)
+    inverted.cp.seed = 0
+    inverted.cp.niter = 8
+    inverted.cp.max_points_per_centroid = 64
+    inverted.cp.min_points_per_centroid = 1
+    inverted.train(vectors)
+    inverted.add(vectors)
+    return inverted
 
 
 def _probe_until(inverted: Any, flat: Any, vectors: Vectors, k: int, min_recall: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -18,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # The same examples on every run; and no deadline, because a busy machine is no bug.
 settings.register_profile("dongil", derandomize=True, deadline=None)
 settings.load_profile("dongil")
+# Threads that wait for one another over twenty rows only wait.
+faiss.omp_set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

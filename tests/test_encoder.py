@@ -32,7 +32,7 @@ LONG = ["농심 백산수 2L " * 7_000, "free " * 10_000 + "shipping " * 10_000,
 
 @pytest.fixture(scope="module")
 def titles(sample: list[tuple[str, str]]) -> list[str]:
-    return [*UNREADABLE, *(title for _, title in sample[:150]), "가", "Logitech MX Master 3S " * 30]
+    return [*UNREADABLE, *(title for _, title in sample[:80]), "가", "Logitech MX Master 3S " * 30]
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +72,8 @@ def test_the_batch_does_not_matter(
     np.testing.assert_allclose(encoder.encode(titles, tokens_per_batch=tokens_per_batch), vectors, atol=1e-6)
 
 
-@given(chosen=st.lists(st.integers(0, 157), min_size=1, max_size=12))
-@settings(max_examples=25)
+@given(chosen=st.lists(st.integers(0, 87), min_size=1, max_size=12))
+@settings(max_examples=15)
 def test_the_company_and_order_do_not_matter(
     encoder: Encoder, titles: list[str], vectors: Vectors, chosen: list[int]
 ) -> None:
@@ -92,7 +92,7 @@ def test_the_process_does_not_matter(encoder: Encoder, titles: list[str]) -> Non
         "titles = sys.stdin.buffer.read().decode().split('\\0')\n"
         "print(hashlib.sha256(Encoder(load_bundle(), threads=1, device='cpu').encode(titles).tobytes()).hexdigest())"
     )
-    few = titles[6:60]
+    few = titles[6:40]
     there = subprocess.run(
         [sys.executable, "-c", code], input="\0".join(few).encode(), capture_output=True, check=True, cwd=ROOT
     )

@@ -22,26 +22,26 @@ FILES = [path for folder in HOUSE for path in sorted((ROOT / folder).rglob("*.py
 class Import:
     name: str  # whole, dotted; "." for a relative one, "?" for one by a name that is only known when it runs
     line: int
-    inside: bool  # a function, so that it runs when the function is called
+    late: bool  # in a function, or for the type checker alone: not when the module is imported
 
     @property
     def top(self) -> str:
         return self.name.partition(".")[0]
 
 
-def imports(node: ast.AST, inside: bool = False) -> Iterator[Import]:
+def imports(node: ast.AST, late: bool = False) -> Iterator[Import]:
     """Every import under a node, by statement or by name, however deep."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
-            yield from (Import(alias.name, child.lineno, inside) for alias in child.names)
+            yield from (Import(alias.name, child.lineno, late) for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
-            yield Import("." if child.level else child.module or "", child.lineno, inside)
-        elif isinstance(child, ast.Call) and called(child) in {"import_module", "__import__", "find_spec"}:
+            yield Import("." if child.level else child.module or "", child.lineno, late)
+        elif isinstance(child, ast.Call) and called(child) in {"import_module", "__import__"}:
             names = [part.value for part in child.args[:1] if isinstance(part, ast.Constant)]
-            if called(child) != "find_spec":  # which looks and does not import
-                yield Import(str(names[0]) if names else "?", child.lineno, inside)
+            yield Import(str(names[0]) if names else "?", child.lineno, late)
         deeper = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        yield from imports(child, inside or deeper)
+        typing = isinstance(child, ast.If) and not child.orelse and ast.unparse(child.test) == "TYPE_CHECKING"
+        yield from imports(child, late or deeper or typing)
 
 
 def called(call: ast.Call) -> str:
@@ -75,7 +75,7 @@ def test_a_folder_imports_only_from_folders_on_its_left(path: Path) -> None:
         assert found.name != "?" or folder(path) == "benchmarks", f"{where}: only peers to compare with are named late"
         assert found.top not in HOUSE or found.top in known, where
         if folder(path) == "api" and found.top in {"training", "benchmarks"}:
-            assert found.inside, f"{where} at import; serving must not need it"
+            assert found.late, f"{where} at import; serving must not need it"
         if folder(path) in {"embedder", "index", "api"}:
             assert found.top not in TRAINING_ONLY, where
 
@@ -117,6 +117,8 @@ import a.b
 from c.d import e
 if x:
     import f
+if TYPE_CHECKING:
+    from u.v import w
 def g():
     from . import h
     async def i():
@@ -126,8 +128,8 @@ class L:
 r = lambda: __import__("s")
 find_spec("t")
 """
-    found = [(one.name, one.inside) for one in imports(ast.parse(code))]
+    found = [(one.name, one.late) for one in imports(ast.parse(code))]
     assert found == [
-        ("a.b", False), ("c.d", False), ("f", False), (".", True), ("j", True),
+        ("a.b", False), ("c.d", False), ("f", False), ("u.v", True), (".", True), ("j", True),
         ("n.o", True), ("?", True), ("q", True), ("s", True),
     ]  # fmt: skip

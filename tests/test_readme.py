@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from test_labelled import groups_file, pair_folder
 
-from benchmarks import readme
+from benchmarks import datasets, readme
 from benchmarks.datasets import DATA_SETS
-from benchmarks.readme import COMPARED, MEASURED, make_tables, put_tables
+from benchmarks.readme import COMPARED, MEASURED, SPEED_PARTS, make_tables, put_tables
 from benchmarks.recall import Settings
 from embedder.errors import InputError
 
@@ -44,10 +47,6 @@ def test_every_set_that_is_measured_is_known() -> None:
 
 
 def test_one_command_makes_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
-    from benchmarks import datasets
-
     monkeypatch.setattr(datasets, "DATA_SETS", tuple(replace(d, rows=0, products=None) for d in DATA_SETS))
     monkeypatch.setattr(readme, "MEASURED", ("korea_cvs",))
     monkeypatch.setattr(readme, "COMPARED", ("korea_cvs",))
@@ -68,3 +67,26 @@ def test_one_command_makes_the_tables(tmp_path: Path, monkeypatch: pytest.Monkey
     text = path.read_text()
     assert all(table.rstrip() in text for table in tables.values())
     assert text.count("| korea_cvs |") == 1 + len(tables["pools"].splitlines()) - 2
+
+
+def test_the_readme_has_a_place_for_every_table() -> None:
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    names = ["recall", "pools", *(f"ladder {name}" for name in COMPARED), "peers", *(f"speed {p}" for p in SPEED_PARTS)]
+    assert re.findall(r"<!-- begin (.+) -->", text) == re.findall(r"<!-- end (.+) -->", text) == names
+
+
+def test_reports_of_others_are_put_under_the_readmes_headings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object, **__: object) -> Path:
+        for name in ("peers", *(f"speed-{part}" for part in SPEED_PARTS)):
+            (tmp_path / f"{name}.md").write_text("# Title\n\ntext\n\n## set\n\n| a |\n")
+        return tmp_path
+
+    monkeypatch.setattr("benchmarks.peers.run_peers", run)
+    monkeypatch.setattr("benchmarks.speed.run_speed", run)
+    tables = make_tables(tmp_path, tmp_path, parts=["peers", "speed"])
+    assert tables["peers"] == "text\n\n#### set\n\n| a |"
+    assert list(tables) == ["peers", *(f"speed {part}" for part in SPEED_PARTS)]
+    (tmp_path / "peers.md").unlink()
+    monkeypatch.setattr("benchmarks.peers.run_peers", lambda *_, **__: tmp_path)
+    with pytest.raises(InputError, match=r"peers.md: cannot be read"):
+        make_tables(tmp_path, tmp_path, parts=["peers"])

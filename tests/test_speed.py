@@ -129,7 +129,8 @@ def test_a_peer_with_other_vectors_gets_no_figure() -> None:
     assert "| other | other vectors: a cosine of 0.500" in bad.markdown
 
 
-def test_a_small_catalogue_is_clustered_and_grown(tmp_path: Path) -> None:
+def test_a_small_catalogue_is_clustered_and_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "_CLUSTERED", speed._CLUSTERED[:1])  # the other loads torch
     told: list[str] = []
     folder = run_speed(tmp_path, parts=["scale", "cluster"], sizes=[200, 400], titles=SAMPLE, say=told.append)
     scale = json.loads((folder / "speed-scale.json").read_text())
