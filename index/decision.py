@@ -19,6 +19,11 @@ from embedder.errors import InputError
 from index.blending import BlendConfig
 
 
+def stretched(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """artanh of cosines, kept finite at both ends; same shape."""
+    return np.arctanh(np.clip(scores.astype(np.float64), -0.9999, 0.9999))
+
+
 @dataclass(frozen=True)
 class Decision:
     """When two titles are the same product.
@@ -27,7 +32,8 @@ class Decision:
         threshold: the blended cosine from which they are.
         cluster_threshold: the one from which an edge joins two clusters; higher, because there one wrong edge welds
             two whole products together.
-        slope, intercept: probability = sigmoid(slope * cosine + intercept) (Platt scaling, 1999).
+        slope, intercept: probability = sigmoid(slope * artanh(cosine) + intercept): Platt scaling (1999) of a score
+            that is first stretched towards its ends, because blending crowds the cosines of one product near 1.
         blend: how vectors are blended before they are scored.
     """
 
@@ -50,7 +56,8 @@ class Decision:
 
     def probability(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Calibrated probability that a pair of each score is one product; same shape."""
-        return 1 / (1 + np.exp(-np.clip(self.slope * scores.astype(np.float64) + self.intercept, -500, 500)))
+        logits = self.slope * stretched(scores) + self.intercept
+        return np.asarray(1 / (1 + np.exp(-np.clip(logits, -500, 500))))
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in ``decision.json``."""

@@ -61,12 +61,15 @@ def test_a_threshold_that_is_no_cosine(threshold: float) -> None:
 
 
 def test_probabilities() -> None:
-    scores = np.array([[0.7, 0.8, 1.0], [-1.0, -np.inf, 0.6]], np.float32)
+    scores = np.array([[0.7, 0.8, 0.99], [-0.5, -np.inf, 0.6]], np.float32)
     found = DECISION.probability(scores)
     assert found.dtype == np.float64
-    np.testing.assert_allclose(found, [[0.5, 0.7310586, 0.9525741], [0, 0, 0.2689414]], atol=1e-6)
+    for score, probability in zip(scores.flat, found.flat, strict=True):
+        logit = DECISION.slope * math.atanh(max(float(score), -0.9999)) + DECISION.intercept
+        assert probability == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-6)
     steep = Decision(0.7, 0.8, slope=1e9, intercept=-7e8, blend=BlendConfig())
     assert steep.probability(np.array([0.0, 1.0])) == pytest.approx([0, 1])
+    assert np.isfinite(steep.probability(np.array([-1.0, 1.0, 1.1]))).all()
 
 
 def changed(key: str, value: Any) -> Callable[[dict[str, Any]], object]:

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 from index.blending import BlendConfig, blend_catalogue
 from index.clustering import connected_components, edges_of
-from index.decision import Decision
+from index.decision import Decision, stretched
 from index.vectors import Neighbours, VectorIndex, Vectors
 from training.evaluate import bcubed, row_curve
 
@@ -41,10 +41,15 @@ class Pool:
 
 
 THRESHOLDS = np.round(np.arange(0.40, 1.00, 0.01), 2)
-BLENDS = (BlendConfig(stages=0), *(
-    BlendConfig(stages=stages, threshold=threshold, weight=weight)
-    for stages in (1, 2) for threshold in (0.7, 0.8, 0.9) for weight in (0.5, 1.0)
-))  # fmt: skip
+BLENDS = (
+    BlendConfig(stages=0),
+    *(
+        BlendConfig(stages=1, threshold=threshold, power=power)
+        for threshold in (0.6, 0.7, 0.8)
+        for power in (1.0, 4.0, 8.0)
+    ),
+    *(BlendConfig(stages=2, threshold=threshold, power=8.0) for threshold in (0.7, 0.8)),
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def choose_decision(pools: Sequence[Pool], blends: Sequence[BlendConfig] = BLEND
         ]
         means = _weighted([_f1_at_thresholds(p, n) for p, n in zip(pools, neighbours, strict=True)], pools)
         f1 = float(means.max())
-        tried.append({"stages": blend.stages, "threshold": blend.threshold, "weight": blend.weight, "row_f1": f1})
+        tried.append({"stages": blend.stages, "threshold": blend.threshold, "power": blend.power, "row_f1": f1})
         if best is None or f1 > best[0] + 1e-4:  # of equals the simpler one, which stands first
             best = (f1, blend, neighbours)
     if best is None:
@@ -114,16 +119,22 @@ def _bcubed_at_thresholds(pool: Pool, neighbours: Neighbours) -> npt.NDArray[np.
 
 
 def _calibrate(pools: Sequence[Pool], neighbours: Sequence[Neighbours]) -> tuple[float, float]:
-    """Slope and intercept of Platt scaling over the candidate pairs of the judged rows."""
-    scores, hits = [], []
+    """Slope and intercept of Platt scaling over the candidate pairs of the judged rows; a set counts by its weight."""
+    scores, hits, weights = [], [], []
     for pool, near in zip(pools, neighbours, strict=True):
         judged = _judged(pool, near)
         labels = np.unique(np.asarray(pool.labels), return_inverse=True)[1]
         real = (judged.ids >= 0) & (judged.ids != pool.rows[:, None]) & (judged.scores > 0)
-        scores.append(judged.scores[real])
+        scores.append(stretched(judged.scores[real]))
         hits.append((labels[np.maximum(judged.ids, 0)] == labels[pool.rows][:, None])[real])
-    fit = LogisticRegression(C=1e6).fit(np.concatenate(scores)[:, None], np.concatenate(hits))
+        weights.append(np.full(real.sum(), pool.weight / max(1, len(pool.rows))))
+    fit = LogisticRegression(C=1e6)
+    fit.fit(np.concatenate(scores)[:, None], np.concatenate(hits), sample_weight=_mean_one(np.concatenate(weights)))
     return float(fit.coef_[0, 0]), float(fit.intercept_[0])
+
+
+def _mean_one(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return weights / weights.mean()
 
 
 def scores_at(decision: Decision, pool: Pool) -> dict[str, float]:
