@@ -27,6 +27,7 @@ from index.evidence import reason
 from index.vectors import Device, Neighbours, VectorIndex, Vectors
 
 FORMAT = 1
+_SLACK = 0.1  # blending may lift a cosine by this much
 Progress = Callable[[str, int, int], None]
 """Called with a phase ("encode", "search", "blend"), what is done of it and what there is to do."""
 
@@ -140,7 +141,9 @@ class Matcher:
         decision = decision or Decision.of(encoder.bundle)
         texts, node_of = _group(titles)
         vectors = encoder.encode(texts, progress=_phase(progress, "encode", len(texts)))
-        index = VectorIndex.from_vectors(vectors, k=decision.blend.k, device=device)
+        # A neighbour well below every threshold is neither blended nor accepted.
+        floor = min(decision.blend.threshold, decision.threshold, decision.cluster_threshold) - _SLACK
+        index = VectorIndex.from_vectors(vectors, k=decision.blend.k, floor=floor, device=device)
         found = index.search(vectors, decision.blend.k, progress=_phase(progress, "search", len(texts)))
         advance = _phase(progress, "blend", len(texts) * decision.blend.stages)
         blended = blend_catalogue(vectors, found, decision.blend, progress=advance)

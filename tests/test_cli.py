@@ -225,7 +225,10 @@ def test_ctrl_c_leaves_no_output_and_the_same_command_goes_on(tmp_path: Path) ->
         writer.writerows([f"{titles[i % len(titles)]} 모델 {i}"] for i in range(60_000))
     before = hashlib.sha256(source.read_bytes()).hexdigest()
     command = [sys.executable, "-m", "api.cli", "cluster", str(source), "-o", str(out)]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE)
+    # A job in the background of a shell is started deaf to Ctrl-C.
+    hear = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    listening = [sys.executable, "-c", hear]
+    running = subprocess.Popen([*listening, *command], stderr=subprocess.PIPE)
     kept = Path(f"{out}.resume")
     deadline = time.monotonic() + 60
     while not any(kept.glob("*.npy")) and running.poll() is None and time.monotonic() < deadline:

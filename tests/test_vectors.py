@@ -119,6 +119,16 @@ def test_more_recall_takes_more_probes(inverted: VectorIndex, crowd: Vectors, mi
     assert (other.recall - inverted.recall) * (min_recall - 0.95) >= 0
 
 
+def test_neighbours_below_the_floor_are_not_paid_for(inverted: VectorIndex, crowd: Vectors) -> None:
+    near = VectorIndex.from_vectors(crowd, exact=False, min_recall=0.95, k=20, floor=0.8, device="cpu")
+    assert near._index.nprobe <= inverted._index.nprobe
+    queries = crowd[::7]
+    cosines = queries @ crowd.T
+    found = near.search(queries, 21)
+    wanted = np.sort(cosines, axis=1)[:, ::-1][:, 1:21]
+    assert (found.scores[:, 1:] >= 0.8).sum() / (wanted >= 0.8).sum() == pytest.approx(near.recall, abs=0.03)
+
+
 def test_a_poor_recall_is_told(crowd: Vectors) -> None:
     poor = VectorIndex.from_vectors(crowd, exact=False, min_recall=0.0, k=20, device="cpu")
     assert true_recall(poor.search(crowd[::7], 20), crowd[::7], crowd) == pytest.approx(poor.recall, abs=0.03)

@@ -40,6 +40,7 @@ class Pool:
     weight: float = 1.0
 
 
+_WORTH = 0.002  # row-F1 that a later blend must add; what stands first is simpler
 THRESHOLDS = np.round(np.arange(0.40, 1.00, 0.01), 2)
 BLENDS = (
     BlendConfig(stages=0),
@@ -69,7 +70,10 @@ class Choice:
 
 
 def choose_decision(pools: Sequence[Pool], blends: Sequence[BlendConfig] = BLENDS) -> Choice:
-    """The blend and thresholds with the best weighted mean over the pools, and the calibration at that blend."""
+    """The blend and thresholds with the best weighted mean over the pools, and the calibration at that blend.
+
+    A blend is chosen over those before it only when it adds ``_WORTH``: blending that does not pay is left out.
+    """
     found = [VectorIndex.from_vectors(pool.vectors, exact=True).search(pool.vectors, blends[0].k) for pool in pools]
     tried = []
     best: tuple[float, BlendConfig, list[Neighbours]] | None = None
@@ -80,7 +84,7 @@ def choose_decision(pools: Sequence[Pool], blends: Sequence[BlendConfig] = BLEND
         means = _weighted([_f1_at_thresholds(p, n) for p, n in zip(pools, neighbours, strict=True)], pools)
         f1 = float(means.max())
         tried.append({"stages": blend.stages, "threshold": blend.threshold, "power": blend.power, "row_f1": f1})
-        if best is None or f1 > best[0] + 1e-4:  # of equals the simpler one, which stands first
+        if best is None or f1 > best[0] + _WORTH:
             best = (f1, blend, neighbours)
     if best is None:
         raise ValueError("no blend to choose from")
