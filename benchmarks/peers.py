@@ -29,7 +29,7 @@ from training.labels import Labelled, read_labelled
 Ids = npt.NDArray[np.int64]
 
 PUBLISHED_TEST = ("fold", "1")  # the test part where a set has that column, as in the bundled model's card
-POOL = 5_000  # rows at most: what compares every pair still ends in minutes
+POOL = 3_000  # rows at most: what compares every pair still ends within a minute or so
 K = 50  # neighbours of a row that are judged
 _JUDGED = 0.8  # of a full pool's rows, at most; the rest are of training products
 _LIMIT_S = 600.0  # a tool may take on one pool

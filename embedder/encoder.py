@@ -8,8 +8,9 @@ not depend on the titles beside it. It knows tokenizers and onnxruntime; it does
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -21,9 +22,11 @@ from embedder.errors import InputError
 from embedder.text import clean
 
 Device = Literal["auto", "cpu", "gpu"]
+Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
+"""Row numbers, shape (n,), and their vectors, shape (n, dimension)."""
 
 TOKENS_PER_BATCH = 2048
-_WINDOW = 32_768  # titles tokenised at a time: bounds memory, and sorts well enough
+_WINDOW = 2_048  # titles cleaned and tokenised while those before them are run: enough to sort by length
 _GPU = "CUDAExecutionProvider"
 _SPECIAL = 2  # [CLS] and [SEP]
 
@@ -101,20 +104,26 @@ class Encoder:
             nothing of the title (no letter or digit, or a script it never saw): such a row scores 0 with every other.
         """
         vectors = np.zeros((len(titles), self.dimension), np.float32)
+
+        def collect(batch: Future[Batch]) -> None:
+            rows, encoded = batch.result()
+            vectors[rows] = encoded
+            if progress:
+                progress(len(rows))
+
         with ThreadPoolExecutor(self._workers) as pool:
+            running: deque[Future[Batch]] = deque()
             for start in range(0, len(titles), _WINDOW):
                 tokens = self.tokenize(titles[start : start + _WINDOW])
-                skipped = sum(not ids for ids in tokens)
-
-                def run(rows: list[int], tokens: list[list[int]] = tokens) -> tuple[list[int], npt.NDArray[np.float32]]:
-                    return rows, self._run([tokens[row] for row in rows])
-
-                for rows, encoded in pool.map(run, _batches(tokens, tokens_per_batch)):
-                    vectors[np.array(rows) + start] = encoded
-                    if progress:
-                        progress(len(rows))
-                if progress and skipped:
-                    progress(skipped)
+                if progress and (unread := sum(not ids for ids in tokens)):
+                    progress(unread)
+                before = len(running)
+                for rows in _batches(tokens, tokens_per_batch):
+                    running.append(pool.submit(self._run, [tokens[row] for row in rows], np.array(rows) + start))
+                for _ in range(before):  # this window's batches run on while the next one is cleaned
+                    collect(running.popleft())
+            for batch in running:
+                collect(batch)
         return vectors
 
     def tokenize(self, titles: Sequence[str]) -> list[list[int]]:
@@ -123,7 +132,7 @@ class Encoder:
         tokens = [encoding.ids for encoding in encoded]
         return [ids if len(ids) - ids.count(self._unknown) > _SPECIAL else [] for ids in tokens]
 
-    def _run(self, batch: list[list[int]]) -> npt.NDArray[np.float32]:
+    def _run(self, batch: list[list[int]], rows: npt.NDArray[np.int64]) -> Batch:
         lengths = np.array([len(ids) for ids in batch], np.int32)
         padded = np.zeros((len(batch), int(lengths.max())), np.int64)
         for row, ids in enumerate(batch):
@@ -131,7 +140,7 @@ class Encoder:
         (vectors,) = self._session.run(None, {"input_ids": padded, "lengths": lengths})
         if not np.isfinite(vectors).all():
             raise InputError("the model answered with a value that is not finite", file=str(self.bundle.model_path))
-        return np.asarray(vectors, np.float32)
+        return rows, np.asarray(vectors, np.float32)
 
 
 def _batches(tokens: list[list[int]], budget: int) -> Iterator[list[int]]:

@@ -20,7 +20,7 @@ from index.blending import BlendConfig
 
 
 def stretched(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """artanh of cosines, kept finite at both ends; same shape."""
+    """The artanh of cosines, kept finite at both ends; same shape."""
     return np.arctanh(np.clip(scores.astype(np.float64), -0.9999, 0.9999))
 
 

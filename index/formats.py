@@ -223,8 +223,8 @@ def read_parquet(data: bytes, file: str) -> tuple[Columns, Any]:
     Nanoseconds are cut to Python's microseconds in the values, and stay in the table.
     """
     # Loaded here and below, not at the top: it is slow to load, and only Parquet needs it.
-    import pyarrow as pa  # type: ignore[import-untyped]
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
         arrow = pq.ParquetFile(pa.BufferReader(data)).read()

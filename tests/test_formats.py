@@ -109,9 +109,7 @@ def test_invalid_utf8_is_refused_with_its_line(tmp_path: Path, suffix: str, rows
 
 
 def test_utf16_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    assert "UTF-16 must be re-saved as UTF-8" in str(
-        refused(put(tmp_path, "t.csv", "id,title\n".encode("utf-16")))
-    )
+    assert "UTF-16 must be re-saved as UTF-8" in str(refused(put(tmp_path, "t.csv", "id,title\n".encode("utf-16"))))
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl"])
@@ -188,9 +186,7 @@ def test_wide_json_and_brackets_in_text_are_not_deep(tmp_path: Path) -> None:
 
 
 def test_half_a_surrogate_pair_is_refused_with_line_and_column(tmp_path: Path) -> None:
-    error = refused(
-        put(tmp_path, "t.jsonl", r'{"id": 1, "title": "\ud83c\udf81"}' + "\n" + r'{"title": "\uD83C"}')
-    )
+    error = refused(put(tmp_path, "t.jsonl", r'{"id": 1, "title": "\ud83c\udf81"}' + "\n" + r'{"title": "\uD83C"}'))
     assert (error.line, error.column) == (2, "title")
     assert "half of a surrogate pair" in error.message
     str(refused(put(tmp_path, "t.jsonl", r'{"\ud800": 1}'))).encode()
@@ -226,9 +222,7 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
     assert table.lines is None
     assert table.columns["nv_mid"] == [2**62, None]
     assert table.columns["nano"][0] == datetime.datetime(1970, 1, 1, 0, 0, 1)
-    write_table(
-        table.with_column("small", [3, 4]).with_column("cluster_id", ["c1", "c2"]), tmp_path / "again.pq"
-    )
+    write_table(table.with_column("small", [3, 4]).with_column("cluster_id", ["c1", "c2"]), tmp_path / "again.pq")
     again = pq.read_table(tmp_path / "again.pq")
     assert again.column_names == [*typed().column_names, "cluster_id"]
     assert again["small"].to_pylist() == [3, 4]
@@ -275,9 +269,7 @@ def test_text_columns_become_parquet_strings(tmp_path: Path) -> None:
         ([np.int64(3), np.int64(4)], pa.int64(), [3, 4]),
     ],
 )
-def test_values_without_a_common_type_become_text(
-    tmp_path: Path, values: list[Any], kind: Any, back: Any
-) -> None:
+def test_values_without_a_common_type_become_text(tmp_path: Path, values: list[Any], kind: Any, back: Any) -> None:
     write_table(Table("t", {"x": values}), tmp_path / "t.parquet")
     assert pq.read_schema(tmp_path / "t.parquet").field("x").type == kind
     assert read_table(tmp_path / "t.parquet").columns["x"] == back
@@ -322,9 +314,7 @@ def test_cell_text(value: Any, text: str) -> None:
     assert cell_text(value) == text
 
 
-CELLS = st.text(
-    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12
-) | st.sampled_from(
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12) | st.sampled_from(
     [
         '"',
         '""',

@@ -118,9 +118,10 @@ def test_whole_numbers_are_ids_however_they_are_stored(tmp_path: Path) -> None:
     assert from_parquet(tmp_path, id=[7.0, 8.0], title=titles).ids == ["7", "8"]
     exact = pa.array([decimal.Decimal(10**30), decimal.Decimal(7)], pa.decimal128(38, 2))
     assert from_parquet(tmp_path, id=exact, title=titles).ids == [str(10**30), "7"]
-    assert read_items(
-        put(tmp_path, '{"id": 7, "title": "a"}\n{"id": "07", "title": "b"}', "t.jsonl")
-    ).ids == ["7", "07"]
+    assert read_items(put(tmp_path, '{"id": 7, "title": "a"}\n{"id": "07", "title": "b"}', "t.jsonl")).ids == [
+        "7",
+        "07",
+    ]
 
 
 @pytest.mark.parametrize(

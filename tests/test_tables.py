@@ -67,7 +67,7 @@ def test_every_suffix_is_read_and_written_in_any_case(tmp_path: Path, first: str
 @pytest.mark.parametrize("name", ["t.csv.gz", "t.xlsx", "t", ".csv"])
 @pytest.mark.parametrize("use", [read_table, check_writable, lambda path: write_table(SMALL, path)])
 def test_an_unknown_suffix_is_refused(tmp_path: Path, name: str, use: Callable[[Path], object]) -> None:
-    with pytest.raises(InputError, match="unknown suffix '.*'; expected one of .csv, .tsv, .jsonl, .ndjson,"):
+    with pytest.raises(InputError, match=r"unknown suffix '.*'; expected one of .csv, .tsv, .jsonl, .ndjson,"):
         use(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
@@ -106,12 +106,8 @@ def test_the_format_of_standard_input_is_guessed(monkeypatch: Patch, text: str) 
     assert table.columns == {"id": ["1"], "title": ["a,b"]}
 
 
-@pytest.mark.parametrize(
-    ("text", "names"), [("title\n1\t2\n", ["title"]), ("id,a\tb\n1,2\n", ["id", "a\tb"])]
-)
-def test_standard_input_is_csv_unless_its_header_is_tabbed(
-    monkeypatch: Patch, text: str, names: list[str]
-) -> None:
+@pytest.mark.parametrize(("text", "names"), [("title\n1\t2\n", ["title"]), ("id,a\tb\n1,2\n", ["id", "a\tb"])])
+def test_standard_input_is_csv_unless_its_header_is_tabbed(monkeypatch: Patch, text: str, names: list[str]) -> None:
     pipe(monkeypatch, text)
     assert list(read_table(Path("-")).columns) == names
 
@@ -193,9 +189,7 @@ def test_a_failing_disk_or_an_interrupt_leaves_the_target(
 
 
 @pytest.mark.parametrize("raised", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
-def test_a_failure_between_two_rows_leaves_the_target(
-    target: Path, monkeypatch: Patch, raised: BaseException
-) -> None:
+def test_a_failure_between_two_rows_leaves_the_target(target: Path, monkeypatch: Patch, raised: BaseException) -> None:
     class Failing(io.BytesIO):
         def write(self, data: Any) -> int:
             if self.tell() > 4:
@@ -264,7 +258,7 @@ def test_folders_and_files_without_permission_are_refused(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="is read-only"):
         check_writable(tmp_path / "t.csv")
     (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(InputError, match="no permission to write into folder '.*locked'"):
+    with pytest.raises(InputError, match=r"no permission to write into folder '.*locked'"):
         check_writable(tmp_path / "locked" / "t.csv")
 
 

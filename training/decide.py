@@ -138,7 +138,7 @@ def _calibrate(pools: Sequence[Pool], neighbours: Sequence[Neighbours]) -> tuple
 
 
 def _mean_one(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return weights / weights.mean()
+    return np.asarray(weights / weights.mean())
 
 
 def scores_at(decision: Decision, pool: Pool) -> dict[str, float]:
