@@ -18,7 +18,7 @@ from index.blending import BlendConfig, blend_catalogue
 from index.clustering import connected_components, edges_of
 from index.decision import Decision, stretched
 from index.vectors import Neighbours, VectorIndex, Vectors
-from training.evaluate import bcubed, row_curve
+from training.evaluate import bcubed, bcubed_curve, row_curve
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Pool:
     weight: float = 1.0
 
 
-_WORTH = 0.002  # row-F1 that a later blend must add; what stands first is simpler
+_WORTH = 0.002  # F1 that a later blend must add, of rows and clusters on average; what stands first is simpler
 THRESHOLDS = np.round(np.arange(0.40, 1.00, 0.01), 2)
 BLENDS = (
     BlendConfig(stages=0),
@@ -60,7 +60,7 @@ class Choice:
     Attributes:
         f1: weighted mean row-F1 over the sets at ``decision.threshold``.
         by_set: of each set: row-F1 at the common threshold, and B-cubed F1 at the common cluster threshold.
-        tried: mean row-F1 of every blend that was tried, at its own best threshold.
+        tried: mean row-F1 and B-cubed F1 of every blend that was tried, at its own best thresholds.
     """
 
     decision: Decision
@@ -72,26 +72,28 @@ class Choice:
 def choose_decision(pools: Sequence[Pool], blends: Sequence[BlendConfig] = BLENDS) -> Choice:
     """The blend and thresholds with the best weighted mean over the pools, and the calibration at that blend.
 
-    A blend is chosen over those before it only when it adds ``_WORTH``: blending that does not pay is left out.
+    Matches and clusters count alike: row-F1 and B-cubed F1, each at its own threshold. A blend is chosen over those
+    before it only when it adds ``_WORTH``: blending that does not pay is left out.
     """
     found = [VectorIndex.from_vectors(pool.vectors, exact=True).search(pool.vectors, blends[0].k) for pool in pools]
     tried = []
-    best: tuple[float, BlendConfig, list[Neighbours]] | None = None
+    best = None
     for blend in blends:
-        neighbours = [
-            blend_catalogue(pool.vectors, near, blend).neighbours for pool, near in zip(pools, found, strict=True)
-        ]
-        means = _weighted([_f1_at_thresholds(p, n) for p, n in zip(pools, neighbours, strict=True)], pools)
-        f1 = float(means.max())
-        tried.append({"stages": blend.stages, "threshold": blend.threshold, "power": blend.power, "row_f1": f1})
-        if best is None or f1 > best[0] + _WORTH:
-            best = (f1, blend, neighbours)
+        near = [blend_catalogue(pool.vectors, n, blend).neighbours for pool, n in zip(pools, found, strict=True)]
+        rows = [_f1_at_thresholds(p, n) for p, n in zip(pools, near, strict=True)]
+        clusters = [_bcubed_at_thresholds(p, n) for p, n in zip(pools, near, strict=True)]
+        row_f1, bcubed_f1 = float(_weighted(rows, pools).max()), float(_weighted(clusters, pools).max())
+        tried.append(
+            {"stages": blend.stages, "threshold": blend.threshold, "power": blend.power}
+            | {"row_f1": row_f1, "bcubed_f1": bcubed_f1}
+        )
+        if best is None or row_f1 + bcubed_f1 > best[0] + 2 * _WORTH:
+            best = (row_f1 + bcubed_f1, blend, near, rows, clusters)
     if best is None:
         raise ValueError("no blend to choose from")
-    f1, blend, neighbours = best
-    rows = [_f1_at_thresholds(p, n) for p, n in zip(pools, neighbours, strict=True)]
-    clusters = [_bcubed_at_thresholds(p, n) for p, n in zip(pools, neighbours, strict=True)]
+    _, blend, neighbours, rows, clusters = best
     at, cluster_at = int(_weighted(rows, pools).argmax()), int(_weighted(clusters, pools).argmax())
+    f1 = float(_weighted(rows, pools)[at])
     slope, intercept = _calibrate(pools, neighbours)
     decision = Decision(float(THRESHOLDS[at]), float(THRESHOLDS[cluster_at]), slope, intercept, blend)
     by_set = {
@@ -115,11 +117,8 @@ def _f1_at_thresholds(pool: Pool, neighbours: Neighbours) -> npt.NDArray[np.floa
 
 
 def _bcubed_at_thresholds(pool: Pool, neighbours: Neighbours) -> npt.NDArray[np.float64]:
-    edges = edges_of(neighbours, float(THRESHOLDS[0]))
-    return np.array([
-        bcubed(connected_components(len(pool.vectors), edges.over(threshold)), pool.labels, pool.rows).f1
-        for threshold in THRESHOLDS
-    ])  # fmt: skip
+    curve = bcubed_curve(edges_of(neighbours, float(THRESHOLDS[0])), pool.labels, pool.rows)
+    return np.array([curve.f1[curve.at(threshold)] for threshold in THRESHOLDS])
 
 
 def _calibrate(pools: Sequence[Pool], neighbours: Sequence[Neighbours]) -> tuple[float, float]:
