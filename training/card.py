@@ -52,7 +52,7 @@ def model_card(
         f"after {decision.blend.stages} stage(s) of blending over neighbours from {decision.blend.threshold:.2f}; "
         "chosen on validation products, in a pool with their set's training rows.", "",
         "## Test products", "",
-        "Measured once, at that decision.", "",
+        "Measured at that decision; nothing is chosen by them.", "",
         "| set | rows | pool | row-F1 | precision | recall | B-cubed F1 |", "|---|---|---|---|---|---|---|",
         *(
             f"| {name} | {s['rows']:,} | {s['pool']:,} | {s['row_f1']:.3f} | {s['row_precision']:.3f} | "
