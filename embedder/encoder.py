@@ -61,6 +61,8 @@ class Encoder:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # Batches of every shape would each grow the arena; plain allocation stays in the cache, and is a tenth faster.
+        options.enable_cpu_mem_arena = False
         # Extended optimisation would fuse residual and layer norm into a kernel that is 7 times slower on a CPU.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         providers = ["CPUExecutionProvider"]
