@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 SAMPLE := api/sample/catalog.csv
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test check model bench clean
+.PHONY: run test check model clean
 
 run: $(VENV)/.serving
 	$(BIN)/dongil cluster $(SAMPLE) --output $(VENV)/sample-clusters.csv

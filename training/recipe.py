@@ -7,7 +7,6 @@ modules of this folder together and holds no method of its own.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -192,7 +191,6 @@ def _pack(
         encoder = Encoder(load_bundle(Path(folder) / precision))
         metrics["tried"], metrics["precision"] = choice.tried, {"served": precision, "int8_loses": lost}
         metrics["test"] = _measure(choice, [pool_of(s, "test", encoder.encode) for s in judged])
-        shutil.rmtree(folder, ignore_errors=True)
     about = BundleConfig(**(asdict(about) | {"precision": precision}))
     card = model_card(
         recipe, config, about, choice, metrics, [(s.name, len(s.titles), len(set(s.groups))) for s in sets]
