@@ -152,6 +152,14 @@ def blend_catalogue(
     return Blended(tuple(stages), neighbours)
 
 
+def blend_vectors(queries: Vectors, stages: Sequence[Vectors], near: Neighbours, config: BlendConfig) -> Vectors:
+    """The vectors of new titles after the stages that a blended catalogue went through; see ``blend_queries``."""
+    for before, after in pairwise(stages):
+        queries = blend_once(queries, before, near, config)
+        near = rescore(queries, after, near)
+    return queries
+
+
 def blend_queries(
     queries: Vectors, stages: Sequence[Vectors], neighbours: Neighbours, config: BlendConfig
 ) -> Neighbours:
@@ -170,8 +178,7 @@ def blend_queries(
     Returns:
         The same neighbours, scored by the last stage's vectors, best first.
     """
+    if len(stages) == 1:
+        return neighbours
     near = Neighbours(neighbours.ids[:, : config.k], neighbours.scores[:, : config.k])
-    for before, after in pairwise(stages):
-        queries = blend_once(queries, before, near, config)
-        near = rescore(queries, after, near)
-    return near if neighbours.ids.shape[1] <= config.k else rescore(queries, stages[-1], neighbours)
+    return rescore(blend_vectors(queries, stages, near, config), stages[-1], neighbours)

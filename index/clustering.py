@@ -55,6 +55,26 @@ def edges_of(neighbours: Neighbours, floor: float = -1.0) -> Edges:
     return Edges(left[first].astype(np.int64), right[first].astype(np.int64), flat[first])
 
 
+def lists_of(nodes: int, edges: Edges, width: int) -> Neighbours:
+    """Each node's best edges as lists, best first: the way back from edges to neighbours.
+
+    Args:
+        nodes: how many.
+        edges: each stands in the lists of both its ends.
+        width: of a list at most; edges beyond it are left out.
+    """
+    rows, near = np.concatenate([edges.left, edges.right]), np.concatenate([edges.right, edges.left])
+    scores = np.concatenate([edges.scores, edges.scores])
+    order = np.lexsort((near, -scores, rows))
+    rows, near, scores = rows[order], near[order], scores[order]
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    kept = place < width
+    shape = nodes, max(1, min(width, int(place.max(initial=0)) + 1))
+    lists = Neighbours(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
+    lists.ids[rows[kept], place[kept]], lists.scores[rows[kept], place[kept]] = near[kept], scores[kept]
+    return lists
+
+
 def connected_components(nodes: int, edges: Edges) -> Ids:
     """The component of each node, named by its smallest node: int64, shape (nodes,).
 
@@ -72,3 +92,22 @@ def connected_components(nodes: int, edges: Edges) -> Ids:
         while not np.array_equal(jumped := parent[parent], parent):
             parent = jumped
     return parent
+
+
+def assign_best(lists: Neighbours, threshold: float) -> Ids:
+    """The single best item of each row, or -1 where none reaches ``threshold``: int64, shape (rows,).
+
+    Each listing goes to one product only, however many it resembles: the assignment of the winner of Naver AI RUSH
+    2021, task 2-5. Of equal scores the smallest id is taken.
+
+    Args:
+        lists: for each listing the products it may be, scored by cosines or probabilities; in any order, -1 for none.
+        threshold: the lowest score that is taken.
+    """
+    ids = np.full(len(lists.ids), -1, np.int64)
+    rows, columns = np.nonzero((lists.ids >= 0) & (lists.scores >= threshold))
+    found, scores = lists.ids[rows, columns], lists.scores[rows, columns]
+    order = np.lexsort((found, -scores, rows))
+    best, first = np.unique(rows[order], return_index=True)
+    ids[best] = found[order][first]
+    return ids

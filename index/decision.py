@@ -1,22 +1,28 @@
-"""The decision: from a score to "the same product", as a bundle's ``decision.json`` sets it.
+"""The decision: how probable it is that a pair is one product, and from where on it counts as one.
 
-It knows scores, thresholds and the calibration that turns a score into a probability. It does not know how scores
-are made, nor how the numbers were chosen (training does).
+A bundle's ``decision.json`` sets it, with the probability model beside it. It does not know titles, how evidence is
+gathered, nor how the numbers were chosen and proven (training does).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from embedder.bundle import Bundle
+from embedder.bundle import PROBABILITY, Bundle
 from embedder.errors import InputError
 from index.blending import BlendConfig
+from index.choice import accepted_by_expected_f1
+from index.evidence import EVIDENCE
+from index.probability import ProbabilityModel
+from index.wording import Numbers
+
+_BLENDED = EVIDENCE.index("blended_cosine")
 
 
 def stretched(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -25,61 +31,140 @@ def stretched(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
+class Promise:
+    """A precision that held-out products have proven.
+
+    Attributes:
+        precision: of the accepted pairs, at least.
+        threshold: the probability from which pairs are accepted then.
+        recall: of the held-out pairs at it.
+        words: what was counted, in a sentence.
+    """
+
+    precision: float
+    threshold: float
+    recall: float
+    words: str
+
+
+@dataclass(frozen=True)
 class Decision:
     """When two titles are the same product.
 
     Attributes:
-        threshold: the blended cosine from which they are.
-        cluster_threshold: the one from which an edge joins two clusters; higher, because there one wrong edge welds
-            two whole products together.
-        slope, intercept: probability = sigmoid(slope * artanh(cosine) + intercept): Platt scaling (1999) of a score
-            that is first stretched towards its ends, because blending crowds the cosines of one product near 1.
-        blend: how vectors are blended before they are scored.
+        blend: how vectors are blended before they are compared.
+        threshold: the probability from which a pair is accepted where one threshold is to hold for all rows; by default
+            each row's own choice holds, see ``accepted``.
+        cluster_threshold: the least mean probability between two clusters that makes them one.
+        slope, intercept: probability = sigmoid(slope * artanh(blended cosine) + intercept) for a bundle without a
+            probability model: Platt scaling (1999) of a score that is first stretched towards its ends, because
+            blending crowds the cosines of one product near 1.
+        promises: precisions that are proven, least first.
+        model: turns evidence into a probability; None leaves it to ``slope`` and ``intercept``.
     """
 
+    blend: BlendConfig
     threshold: float
     cluster_threshold: float
     slope: float
     intercept: float
-    blend: BlendConfig
+    promises: tuple[Promise, ...] = ()
+    model: ProbabilityModel | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name, value in (("threshold", self.threshold), ("cluster_threshold", self.cluster_threshold)):
-            if not -1 <= value <= 1:
-                raise InputError(f"{name} is {value}; expected a cosine between -1 and 1")
+        for name in ("threshold", "cluster_threshold"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise InputError(f"{name} is {value}; expected a probability between 0 and 1")
         if not (math.isfinite(self.slope) and math.isfinite(self.intercept)):
             raise InputError(f"calibration is {self.slope}, {self.intercept}; expected finite numbers")
 
-    def with_threshold(self, threshold: float | None) -> Decision:
-        """The same decision with one threshold for matches and clusters; itself when None."""
-        return self if threshold is None else replace(self, threshold=threshold, cluster_threshold=threshold)
+    def probability(self, evidence: Numbers) -> npt.NDArray[np.float64]:
+        """The probability that each pair is one product: float64, shape (pairs,), from ``index.evidence.gather``."""
+        if self.model is not None:
+            return self.model.predict(evidence)
+        return self.of_cosine(evidence[:, _BLENDED])
 
-    def probability(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Calibrated probability that a pair of each score is one product; same shape."""
+    def of_cosine(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """The probability of a pair of which only the blended cosine is known; same shape."""
         logits = self.slope * stretched(scores) + self.intercept
         return np.asarray(1 / (1 + np.exp(-np.clip(logits, -500, 500))))
 
+    def accepted(self, probabilities: npt.NDArray[np.float64], threshold: float | None = None) -> npt.NDArray[np.int64]:
+        """How many of each row's candidates are the same product, best first; int64, shape (rows,).
+
+        Args:
+            probabilities: shape (rows, candidates), descending, 0 where there are no more.
+            threshold: the probability from which they are; None for the set of the best expected F1 of each row.
+
+        Raises:
+            InputError: the threshold is no probability.
+        """
+        if threshold is None:
+            return accepted_by_expected_f1(probabilities)
+        check_threshold(threshold)
+        return np.asarray(((probabilities >= threshold) & (probabilities > 0)).sum(axis=1), np.int64)
+
+    def promised(self, precision: float) -> Promise:
+        """The loosest threshold whose proven precision is at least the one asked for.
+
+        Raises:
+            InputError: no precision, or one that the bundle's labels could not prove.
+        """
+        if not 0 < precision < 1:
+            raise InputError(f"min precision is {precision}; expected a number between 0 and 1")
+        for promise in self.promises:
+            if promise.precision >= precision:
+                return promise
+        most = f"up to {self.promises[-1].precision:g}" if self.promises else "no precision at all"
+        raise InputError(
+            f"min precision is {precision:g}, but this model's held-out labels prove {most}; "
+            "expected less, or a proof by your own labels: dongil threshold LABELLED"
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """As it stands in ``decision.json``."""
-        return asdict(self)
+        """As it stands in ``decision.json``; the probability model stands beside it."""
+        return asdict(replace(self, model=None)) | {"promises": [asdict(promise) for promise in self.promises]}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any], *, file: str | None = None) -> Decision:
-        """Read what ``to_json`` wrote; keys it does not know (such as the proof) are left alone.
+    def from_json(
+        cls, value: Mapping[str, Any], *, model: ProbabilityModel | None = None, file: str | None = None
+    ) -> Decision:
+        """Read what ``to_json`` wrote; keys it does not know (such as what it was chosen on) are left alone.
 
         Raises:
             InputError: a part is missing or not a number in range.
         """
         try:
-            blend = BlendConfig(**value["blend"])
-            numbers = {f.name: float(value[f.name]) for f in fields(cls) if f.name != "blend"}
-            return cls(blend=blend, **numbers)
+            numbers = {name: float(value[name]) for name in _NUMBERS}
+            promises = tuple(
+                Promise(float(p["precision"]), float(p["threshold"]), float(p["recall"]), str(p["words"]))
+                for p in value["promises"]
+            )
+            promises = tuple(sorted(promises, key=lambda promise: promise.precision))
+            return cls(blend=BlendConfig(**value["blend"]), promises=promises, model=model, **numbers)
         except InputError as error:
             raise InputError(error.message, file=file) from error
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"not a decision: {error!r}", file=file) from error
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Decision:
-        """The decision that a bundle carries."""
-        return cls.from_json(bundle.read_json("decision.json"), file=str(bundle.folder / "decision.json"))
+    def of(cls, bundle: Bundle, *, threads: int = 1) -> Decision:
+        """The decision that a bundle carries; ``threads`` as in ``ProbabilityModel``."""
+        path = bundle.folder / PROBABILITY
+        model = ProbabilityModel.read(path, threads=threads) if path.exists() else None
+        file = str(bundle.folder / "decision.json")
+        return cls.from_json(bundle.read_json("decision.json"), model=model, file=file)
+
+
+_NUMBERS = ("threshold", "cluster_threshold", "slope", "intercept")
+
+
+def check_threshold(threshold: float) -> None:
+    """Refuse a threshold that is no probability.
+
+    Raises:
+        InputError: it is below 0, above 1 or not a number.
+    """
+    if not 0 <= threshold <= 1:
+        raise InputError(f"threshold is {threshold}; expected a probability between 0 and 1")

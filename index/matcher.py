@@ -1,93 +1,45 @@
 """The matcher: a catalogue of titles that answers "which of these are the same product?".
 
-Ties encoder, index, blending and decision together, and saves and loads itself; command line, service and benchmarks
-all go through it. Items whose cleaned titles are equal are one node here: they are searched once and always stand
-together. It does not know files of items, HTTP or how a decision was chosen.
+Ties encoder, index, blending, evidence and decision together, and saves and loads itself; command line, service and
+benchmarks all go through it. Items whose cleaned titles are equal are one node here: they are searched once and always
+stand together. It does not know files of items, HTTP or how a decision was chosen.
 """
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from embedder.bundle import BACKGROUND, Bundle
 from embedder.encoder import Encoder
 from embedder.errors import InputError
 from embedder.folders import replacing_folder
-from embedder.text import clean
-from index.blending import Blended, blend_catalogue, blend_queries
-from index.clustering import Edges, connected_components, edges_of
+from index.answers import Answer as Answer
+from index.answers import Answerer, Judged
+from index.answers import Match as Match
+from index.answers import assigned as assigned
+from index.blending import BlendConfig, Blended, blend_queries, blend_vectors
+from index.clustering import Ids
+from index.crowd import Crowd
 from index.decision import Decision
-from index.evidence import reason
+from index.evidence import Side, gather, worth_a_look
+from index.grouping import Grouping, group_items
+from index.nodes import Nodes, key_of
+from index.scene import JudgedPairs, Progress, Scene, readable
 from index.vectors import Device, Neighbours, VectorIndex, Vectors
 
-FORMAT = 1
-_SLACK = 0.1  # blending may lift a cosine by this much
-Progress = Callable[[str, int, int], None]
-"""Called with a phase ("encode", "search", "blend"), what is done of it and what there is to do."""
+FORMAT = 2
 
 
-@dataclass(frozen=True)
-class Match:
-    """One item of the catalogue that is the same product as a query.
-
-    Attributes:
-        id, title: the item's, as given.
-        score: cosine after blending.
-        probability: calibrated, between 0 and 1.
-        reason: in words.
-    """
-
-    id: str
-    title: str
-    score: float
-    probability: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """Items grouped by equal cleaned title.
-
-    Attributes:
-        texts: the raw title that stands for each node (the smallest, so that the order of items does not matter).
-        node_of: node of each item, int64.
-        readable: whether the encoder could read the node, bool; a node that it cannot read matches nothing.
-    """
-
-    texts: list[str]
-    node_of: npt.NDArray[np.int64]
-    readable: npt.NDArray[np.bool_]
-
-    def items(self) -> list[list[int]]:
-        """Item numbers of each node."""
-        members: list[list[int]] = [[] for _ in self.texts]
-        for item, node in enumerate(self.node_of.tolist()):
-            members[node].append(item)
-        return members
-
-
-def _group(titles: Sequence[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
-    texts: list[str] = []
-    known: dict[str, int] = {}
-    node_of = np.empty(len(titles), np.int64)
-    for item, title in enumerate(titles):
-        # Titles without a letter or digit say nothing, not even that they are alike.
-        key = clean(title).casefold() or f"\0{item}"
-        node = known.setdefault(key, len(texts))
-        if node == len(texts):
-            texts.append(title)
-        texts[node] = min(texts[node], title)
-        node_of[item] = node
-    return texts, node_of
-
-
-class Matcher:
+class Matcher(Answerer):
     """A searchable catalogue. Make one with ``from_items`` or ``load``; it never changes afterwards."""
 
     def __init__(
@@ -96,18 +48,17 @@ class Matcher:
         decision: Decision,
         ids: Sequence[str],
         titles: Sequence[str],
-        nodes: Nodes,
-        index: VectorIndex,
-        blended: Blended,
+        scene: Scene,
+        progress: Progress | None = None,
     ) -> None:
         self.encoder = encoder
         self.decision = decision
         self.ids = list(ids)
         self.titles = list(titles)
-        self.index = index
-        self.nodes = nodes
-        self.blended = blended
-        self._items = nodes.items()
+        self.scene = scene
+        self._items = scene.nodes.items()
+        self._nodes = {key_of(t): node for node, t in enumerate(scene.nodes.texts) if scene.nodes.readable[node]}
+        self._progress = progress
 
     @classmethod
     def from_items(
@@ -138,77 +89,95 @@ class Matcher:
         if len(set(ids)) != len(ids):
             twice = next(id for id, count in Counter(ids).items() if count > 1)
             raise InputError(f"id {twice!r} stands twice; expected unique ids")
-        decision = decision or Decision.of(encoder.bundle)
-        texts, node_of = _group(titles)
-        vectors = encoder.encode(texts, progress=_phase(progress, "encode", len(texts)))
-        # A neighbour well below every threshold is neither blended nor accepted.
-        floor = min(decision.blend.threshold, decision.threshold, decision.cluster_threshold) - _SLACK
-        index = VectorIndex.from_vectors(vectors, k=decision.blend.k, floor=floor, device=device)
-        found = index.search(vectors, decision.blend.k, progress=_phase(progress, "search", len(texts)))
-        advance = _phase(progress, "blend", len(texts) * decision.blend.stages)
-        blended = blend_catalogue(vectors, found, decision.blend, progress=advance)
-        nodes = Nodes(texts, node_of, _readable(vectors))
-        return cls(encoder, decision, ids, titles, nodes, index, blended)
+        decision = decision or Decision.of(encoder.bundle, threads=encoder.threads)
+
+        def encode(texts: list[str], advance: Callable[[int], None] | None) -> Vectors:
+            return encoder.encode(texts, progress=advance)
+
+        scene = Scene.of(
+            titles, encode, decision.blend,
+            background=common_grams(encoder.bundle), device=device, progress=progress,
+        )  # fmt: skip
+        return cls(encoder, decision, ids, titles, scene, progress)
+
+    @property
+    def nodes(self) -> Nodes:
+        """The catalogue's items, grouped by equal cleaned title."""
+        return self.scene.nodes
+
+    @property
+    def index(self) -> VectorIndex:
+        """The index of the nodes' vectors."""
+        return self.scene.index
+
+    @property
+    def blended(self) -> Blended:
+        """The nodes, blended."""
+        return self.scene.blended
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def match(self, titles: Sequence[str], *, k: int = 10, threshold: float | None = None) -> list[list[Match]]:
-        """The items that are the same product as each title, best first, at most k a title.
+    def _judge_known(self, nodes: Ids) -> list[list[Judged]]:
+        """Of nodes of the catalogue: the pairs that are judged when all of it is, the node with itself first."""
+        at, near = self.scene.around(nodes)
+        at, near = np.concatenate([np.arange(len(nodes)), at]), np.concatenate([nodes, near])
+        own, side = nodes[at], self.scene.side
+        return self._weigh(len(nodes), at, near, gather(side, np.minimum(own, near), side, np.maximum(own, near)))
 
-        Args:
-            titles: raw titles; one that the encoder cannot read gets no matches.
-            k: at least 1.
-            threshold: a blended cosine; the decision's by default.
-
-        Raises:
-            InputError: k or threshold out of range.
-        """
-        if k < 1:
-            raise InputError(f"k is {k}; expected at least 1")
-        decision = self.decision.with_threshold(threshold)
+    def _judge_new(self, titles: Sequence[str]) -> list[list[Judged]]:
         vectors = self.encoder.encode(titles)
-        neighbours = self.search(vectors, max(k, decision.blend.k))
-        accepted = (neighbours.scores >= decision.threshold) & _readable(vectors)[:, None]
-        probabilities = decision.probability(neighbours.scores)
-        results: list[list[Match]] = []
-        for row, title in enumerate(titles):
-            matches: list[Match] = []
-            for rank in np.flatnonzero(accepted[row]).tolist():
-                node = int(neighbours.ids[row, rank])
-                if len(matches) == k:
-                    break
-                if self.nodes.readable[node]:
-                    score, probability = float(neighbours.scores[row, rank]), float(probabilities[row, rank])
-                    why, items = reason(title, self.nodes.texts[node]), self._items[node][: k - len(matches)]
-                    matches += [Match(self.ids[item], self.titles[item], score, probability, why) for item in items]
-            results.append(matches)
-        return results
+        found = self.index.search(vectors, self.decision.blend.k)
+        found.ids[~readable(vectors)] = -1
+        blended = blend_vectors(vectors, self.blended.stages, found, self.decision.blend)
+        theirs = self.scene.side
+        side = Side(vectors, blended, Crowd.of(found), theirs.wording.queries(titles), new=True)
+        seen = worth_a_look(found, theirs.crowd)
+        seen &= self.nodes.readable[found.ids]
+        at, column = np.nonzero(seen)
+        near = found.ids[at, column]
+        return self._weigh(len(titles), at, near, gather(side, at, theirs, near))
+
+    def _node(self, key: str) -> int:
+        return self._nodes.get(key, -1)
+
+    def _text(self, node: int) -> str:
+        return self.nodes.texts[node]
+
+    def _members(self, node: int) -> Sequence[int]:
+        return self._items[node]
+
+    def _item(self, item: int) -> tuple[str, str]:
+        return self.ids[item], self.titles[item]
 
     def search(self, vectors: Vectors, k: int) -> Neighbours:
         """The k nearest nodes of new vectors, scored after blending, best first; float32 unit rows in."""
         return blend_queries(vectors, self.blended.stages, self.index.search(vectors, k), self.decision.blend)
 
-    def edges(self, floor: float | None = None) -> Edges:
-        """Pairs of nodes whose blended cosine is at least ``floor`` (the decision's for clusters by default)."""
-        floor = self.decision.with_threshold(floor).cluster_threshold
-        edges = edges_of(self.blended.neighbours, floor)
-        keep = self.nodes.readable[edges.left] & self.nodes.readable[edges.right]
-        return Edges(edges.left[keep], edges.right[keep], edges.scores[keep])
+    @cached_property
+    def pairs(self) -> JudgedPairs:
+        """The catalogue's candidate pairs, judged; worked out once, so that another threshold costs seconds."""
+        return self.scene.judge(self.decision, self._progress)
 
     def cluster(self, threshold: float | None = None) -> list[str]:
-        """The cluster of each item, in the items' order: the smallest id of the items in it.
+        """The cluster of each item, in the items' order: ``names`` of ``group``, whose argument this is."""
+        return self.group(threshold).names
+
+    def group(self, threshold: float | None = None, *, one_per: Sequence[str] | None = None) -> Grouping:
+        """The items in clusters.
+
+        Two clusters become one while the pairs between them are probable enough on average, and never when a pair
+        of them contradicts itself on a quantity or a model code.
 
         Args:
-            threshold: a blended cosine; the decision's by default.
+            threshold: the least mean probability, above 0; the decision's by default.
+            one_per: a value of each item, such as its seller; see ``index.grouping``.
+
+        Raises:
+            InputError: the threshold is no probability, or 0; another number of values than items.
         """
-        node_clusters = connected_components(len(self.nodes.texts), self.edges(threshold))
-        clusters = node_clusters[self.nodes.node_of]
-        names: dict[int, str] = {}
-        for cluster, id in zip(clusters.tolist(), self.ids, strict=True):
-            if cluster not in names or id < names[cluster]:
-                names[cluster] = id
-        return [names[cluster] for cluster in clusters.tolist()]
+        threshold = self.decision.cluster_threshold if threshold is None else threshold
+        return group_items(self.nodes, self.pairs, self.ids, threshold, one_per)
 
     def save(self, folder: str | Path) -> None:
         """Write the catalogue; a catalogue that stood there is replaced whole.
@@ -218,7 +187,7 @@ class Matcher:
         """
         about = {
             "format": FORMAT, "fingerprint": self.encoder.fingerprint, "items": len(self),
-            "decision": self.decision.to_json(),
+            "blend": asdict(self.decision.blend),
         }  # fmt: skip
         items = {"ids": self.ids, "titles": self.titles, "texts": self.nodes.texts}
         with replacing_folder(Path(folder), "matcher.json") as beside:
@@ -258,7 +227,9 @@ class Matcher:
                 name: np.load(folder / f"{name}.npy", allow_pickle=False)
                 for name in ("node_of", "readable", "stages", "neighbour_ids", "neighbour_scores")
             }
-            decision = Decision.from_json(about["decision"], file=str(folder / "matcher.json"))
+            decision = Decision.of(encoder.bundle, threads=encoder.threads)
+            if BlendConfig(**about["blend"]) != decision.blend:
+                raise InputError("made with another way of blending: index the catalogue again", file=str(folder))
             nodes = Nodes(items["texts"], arrays["node_of"], arrays["readable"])
             blended = Blended(tuple(arrays["stages"]), Neighbours(arrays["neighbour_ids"], arrays["neighbour_scores"]))
             index = VectorIndex.load(folder, device=device)
@@ -271,21 +242,11 @@ class Matcher:
             raise
         except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as error:
             raise InputError(f"not a whole catalogue: {error}", file=str(folder)) from error
-        return cls(encoder, decision, items["ids"], items["titles"], nodes, index, blended)
+        scene = Scene(nodes, index, blended, common_grams(encoder.bundle))
+        return cls(encoder, decision, items["ids"], items["titles"], scene)
 
 
-def _readable(vectors: Vectors) -> npt.NDArray[np.bool_]:
-    return np.asarray(vectors.any(axis=1))
-
-
-def _phase(progress: Progress | None, phase: str, total: int) -> Callable[[int], None] | None:
-    if progress is None:
-        return None
-    done = 0
-
-    def advance(more: int) -> None:
-        nonlocal done
-        done += more
-        progress(phase, done, total)
-
-    return advance
+def common_grams(bundle: Bundle) -> npt.NDArray[np.uint8] | None:
+    """How common grams are in titles at large, as the bundle has it; see ``Wording.of``."""
+    path = bundle.folder / BACKGROUND
+    return np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) if path.exists() else None

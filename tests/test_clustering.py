@@ -9,7 +9,7 @@ from conftest import unit_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index.clustering import Edges, connected_components, edges_of
+from index.clustering import Edges, assign_best, connected_components, edges_of
 from index.vectors import Neighbours, VectorIndex
 
 
@@ -84,3 +84,17 @@ def test_a_pair_in_both_lists_keeps_its_higher_score() -> None:
 def test_over_keeps_the_threshold_itself() -> None:
     found = edges((0, 1), (1, 2), (2, 3), scores=[0.25, 0.5, 0.75]).over(0.5)
     assert (found.left.tolist(), found.right.tolist(), found.scores.tolist()) == ([1, 2], [2, 3], [0.5, 0.75])
+
+
+@given(rows=st.integers(0, 20), k=st.integers(1, 6), seed=st.integers(0, 99), threshold=st.sampled_from([0, 0.5, 0.75]))
+def test_each_row_goes_to_its_single_best_item(rows: int, k: int, seed: int, threshold: float) -> None:
+    draw = np.random.default_rng(seed)
+    ids = np.argsort(draw.random((rows, 8)), axis=1)[:, :k] - 1  # -1 stands for none
+    scores = (draw.integers(0, 5, (rows, k)) / 4).astype(np.float32)
+    expected = []
+    for row in range(rows):
+        held = [(-score, id) for id, score in zip(ids[row], scores[row], strict=True) if id >= 0 and score >= threshold]
+        expected.append(min(held)[1] if held else -1)
+    found = assign_best(Neighbours(ids, scores), threshold)
+    assert found.dtype == np.int64
+    assert found.tolist() == expected

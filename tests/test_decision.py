@@ -1,11 +1,11 @@
-"""A decision travels through JSON unchanged, and numbers that decide nothing are refused."""
+"""Decisions: read back as they were written, refused by name when they are spoilt, and accepting what they say."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,26 @@ from hypothesis import strategies as st
 from embedder.bundle import Bundle
 from embedder.errors import InputError
 from index.blending import BlendConfig
-from index.decision import Decision
+from index.choice import accepted_by_expected_f1
+from index.decision import Decision, Promise, check_threshold
+from index.evidence import EVIDENCE
 
-DECISION = Decision(0.7, 0.8, slope=10.0, intercept=-7.0, blend=BlendConfig(stages=2, min2_threshold=0.4))
-cosines = st.floats(-1, 1)
+PROMISES = (Promise(0.9, 0.61, 0.8, "ninety"), Promise(0.95, 0.74, 0.7, "ninety-five"), Promise(0.98, 0.9, 0.5, "more"))
+DECISION = Decision(
+    BlendConfig(stages=2, min2_threshold=0.4), 0.7, 0.8, slope=10.0, intercept=-7.0, promises=PROMISES
+)  # fmt: skip
+shares = st.floats(0, 1)
 numbers = st.floats(-1e6, 1e6)
+promises = st.lists(st.builds(Promise, shares, shares, shares, st.text()), max_size=4)
 
 
 @given(
     st.builds(
-        Decision, threshold=cosines, cluster_threshold=cosines, slope=numbers, intercept=numbers,
+        Decision, threshold=shares, cluster_threshold=shares, slope=numbers, intercept=numbers,
+        promises=promises.map(lambda some: tuple(sorted(some, key=lambda promise: promise.precision))),
         blend=st.builds(
-            BlendConfig, stages=st.integers(0, 5), k=st.integers(1, 99), threshold=cosines,
-            min2_threshold=st.none() | cosines, power=st.floats(0, 9), weight=st.floats(0, 9),
+            BlendConfig, stages=st.integers(0, 5), k=st.integers(1, 99), threshold=shares,
+            min2_threshold=st.none() | shares, power=st.floats(0, 9), weight=st.floats(0, 9),
         ),
     )
 )  # fmt: skip
@@ -42,34 +49,94 @@ def test_keys_it_does_not_know_are_left_alone() -> None:
 
 def test_the_bundle_that_ships_carries_one(bundle: Bundle) -> None:
     decision = Decision.of(bundle)
-    low, high = decision.probability(np.array([0.5, 1.0]))
-    assert 0 < low < high < 1
+    assert decision.model is not None
+    assert 0 < decision.threshold < 1 and 0 < decision.cluster_threshold < 1
+    for promise in decision.promises:
+        assert decision.promised(promise.precision) == promise
+        assert f"{promise.precision:g}" in promise.words
+    assert [p.threshold for p in decision.promises] == sorted(p.threshold for p in decision.promises)
 
 
-def test_another_threshold_is_for_matches_and_clusters() -> None:
-    other = DECISION.with_threshold(0.5)
-    assert (other.threshold, other.cluster_threshold) == (0.5, 0.5)
-    assert (other.slope, other.blend) == (DECISION.slope, DECISION.blend)
-    assert DECISION.with_threshold(None) is DECISION
-    assert DECISION.with_threshold(0).threshold == 0
+# Probabilities
 
 
-@pytest.mark.parametrize("threshold", [1.01, -1.01, math.nan, math.inf])
-def test_a_threshold_that_is_no_cosine(threshold: float) -> None:
-    with pytest.raises(InputError, match=f"threshold is {threshold}; expected a cosine between -1 and 1"):
-        DECISION.with_threshold(threshold)
+def evidence(blended: list[float]) -> np.ndarray:
+    some = np.zeros((len(blended), len(EVIDENCE)), np.float32)
+    some[:, EVIDENCE.index("blended_cosine")] = blended
+    return some
 
 
-def test_probabilities() -> None:
-    scores = np.array([[0.7, 0.8, 0.99], [-0.5, -np.inf, 0.6]], np.float32)
-    found = DECISION.probability(scores)
+def test_without_a_model_the_blended_cosine_decides() -> None:
+    scores = [0.7, 0.8, 0.99, -0.5, 0.6, -1, 1.0001]
+    found = DECISION.probability(evidence(scores))
     assert found.dtype == np.float64
-    for score, probability in zip(scores.flat, found.flat, strict=True):
-        logit = DECISION.slope * math.atanh(max(float(score), -0.9999)) + DECISION.intercept
-        assert probability == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-6)
-    steep = Decision(0.7, 0.8, slope=1e9, intercept=-7e8, blend=BlendConfig())
-    assert steep.probability(np.array([0.0, 1.0])) == pytest.approx([0, 1])
-    assert np.isfinite(steep.probability(np.array([-1.0, 1.0, 1.1]))).all()
+    assert found.tolist() == DECISION.of_cosine(np.array(scores, np.float32)).tolist()
+    for score, probability in zip(scores, found, strict=True):
+        logit = DECISION.slope * math.atanh(min(max(score, -0.9999), 0.9999)) + DECISION.intercept
+        assert probability == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-4)
+    steep = replace(DECISION, slope=1e9, intercept=-7e8)
+    assert steep.of_cosine(np.array([0.0, 1.0], np.float32)) == pytest.approx([0, 1])
+
+
+class Trees:
+    """A model that says what it is asked."""
+
+    def predict(self, evidence: np.ndarray) -> np.ndarray:
+        return evidence[:, 0].astype(np.float64)
+
+
+def test_a_model_decides_where_there_is_one() -> None:
+    decision = replace(DECISION, model=Trees())  # type: ignore[arg-type]
+    some = evidence([0.1, 0.2])
+    some[:, 0] = [0.3, 0.9]
+    assert decision.probability(some) == pytest.approx([0.3, 0.9])
+    assert decision == DECISION, "a model stands in a file of its own"
+    assert decision.to_json() == DECISION.to_json()
+
+
+# What is accepted
+
+
+@given(
+    st.lists(st.lists(shares, min_size=4, max_size=4).map(lambda some: sorted(some, reverse=True)), min_size=1),
+    st.none() | shares,
+)
+def test_rows_choose_for_themselves_unless_one_threshold_is_to_hold(
+    rows: list[list[float]], threshold: float | None
+) -> None:
+    table = np.array(rows)
+    found = DECISION.accepted(table, threshold)
+    if threshold is None:
+        assert found.tolist() == accepted_by_expected_f1(table).tolist()
+    else:
+        assert found.tolist() == [sum(p >= threshold and p > 0 for p in row) for row in rows]
+
+
+@pytest.mark.parametrize("threshold", [1.01, -0.01, math.nan, math.inf])
+def test_a_threshold_that_is_no_probability(threshold: float) -> None:
+    for ask in (check_threshold, lambda threshold: DECISION.accepted(np.ones((1, 1)), threshold)):
+        with pytest.raises(InputError, match=f"threshold is {threshold}; expected a probability between 0 and 1"):
+            ask(threshold)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(0.5, 0.9), (0.9, 0.9), (0.901, 0.95), (0.95, 0.95), (0.98, 0.98)])
+def test_the_loosest_promise_that_is_enough(asked: float, given: float) -> None:
+    assert DECISION.promised(asked).precision == given
+
+
+def test_what_is_not_proven_is_not_promised() -> None:
+    with pytest.raises(
+        InputError, match=r"min precision is 0\.99, but .* labels prove up to 0\.98; .*dongil threshold"
+    ):
+        DECISION.promised(0.99)
+    with pytest.raises(InputError, match="prove no precision at all"):
+        replace(DECISION, promises=()).promised(0.5)
+    for precision in (0, 1, -1, math.nan):
+        with pytest.raises(InputError, match=f"min precision is {precision}; expected a number between 0 and 1"):
+            DECISION.promised(precision)
+
+
+# What is spoilt
 
 
 def changed(key: str, value: Any) -> Callable[[dict[str, Any]], object]:
@@ -83,9 +150,11 @@ def blend_changed(key: str, value: Any) -> Callable[[dict[str, Any]], object]:
 SPOILED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no threshold": (lambda content: content.pop("threshold"), "not a decision: KeyError('threshold')"),
     "no blend": (lambda content: content.pop("blend"), "not a decision: KeyError('blend')"),
+    "no promises": (lambda content: content.pop("promises"), "not a decision: KeyError('promises')"),
+    "half a promise": (changed("promises", [{"precision": 0.9}]), "not a decision: KeyError('threshold')"),
     "threshold in words": (changed("threshold", "high"), "not a decision: "),
-    "threshold out of range": (changed("threshold", 2), "threshold is 2.0; expected a cosine between -1 and 1"),
-    "cluster threshold out of range": (changed("cluster_threshold", -2), "cluster_threshold is -2.0; expected"),
+    "threshold out of range": (changed("threshold", 2), "threshold is 2.0; expected a probability between 0 and 1"),
+    "cluster threshold below 0": (changed("cluster_threshold", -0.2), "cluster_threshold is -0.2; expected"),
     "no number": (changed("slope", None), "not a decision: "),
     "not finite": (changed("slope", math.nan), "calibration is nan, -7.0; expected finite numbers"),
     "too large": (changed("slope", 10**400), "not a decision: "),
@@ -98,9 +167,9 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 
 
 @pytest.mark.parametrize("name", SPOILED)
-def test_what_is_no_decision_is_refused(tmp_path: Path, name: str) -> None:
+def test_what_is_no_decision_is_refused(name: str) -> None:
     spoil, said = SPOILED[name]
-    content = DECISION.to_json()
+    content = json.loads(json.dumps(DECISION.to_json()))
     spoil(content)
     with pytest.raises(InputError) as caught:
         Decision.from_json(content, file="decision.json")

@@ -1,0 +1,186 @@
+"""Answers: what a catalogue has to say to a title, from the candidates it finds for it to matches in words.
+
+It knows nodes by number, their evidence and a decision. It does not know how candidates are found, or whether the
+catalogue ever changes: ``Matcher`` and ``Snapshot`` do.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedder.errors import InputError
+from index.clustering import Ids, assign_best
+from index.decision import Decision, check_threshold
+from index.evidence import EVIDENCE
+from index.nodes import WIDTH, key_of
+from index.reasons import reason_between, said
+from index.scene import LEAST
+from index.vectors import Neighbours
+from index.wording import Numbers
+
+
+@dataclass(frozen=True)
+class Match:
+    """One item of the catalogue that is the same product as a query.
+
+    Attributes:
+        id, title: the item's, as given.
+        score: cosine after blending.
+        probability: that it is the same product as the query, calibrated, between 0 and 1.
+        reason: in words.
+    """
+
+    id: str
+    title: str
+    score: float
+    probability: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a catalogue has to say to a title.
+
+    Attributes:
+        matches: the items that are the same product, most probable first.
+        near_misses: the most probable ones of those that are not.
+    """
+
+    matches: list[Match]
+    near_misses: list[Match]
+
+
+Judged = tuple[int, float, float]
+"""A candidate node of a title, its probability and its blended cosine."""
+_BLENDED = EVIDENCE.index("blended_cosine")
+
+
+def assigned(answers: Sequence[Sequence[Match]]) -> list[list[Match]]:
+    """Each item to its single best query: of the matches of many titles, those whose title is the item's most probable.
+
+    As the winner of Naver AI RUSH 2021, task 2-5, did; see ``index.clustering.assign_best``. Of equally probable titles
+    the first one has the item.
+    """
+    asked: dict[str, list[tuple[int, float]]] = {}
+    for row, some in enumerate(answers):
+        for match in some:
+            asked.setdefault(match.id, []).append((row, match.probability))
+    shape = len(asked), max(map(len, asked.values()), default=0)
+    lists = Neighbours(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
+    for item, told in enumerate(asked.values()):
+        lists.ids[item, : len(told)], lists.scores[item, : len(told)] = zip(*told, strict=True)
+    owner = dict(zip(asked, assign_best(lists, 0.0).tolist(), strict=True))
+    return [[match for match in some if owner[match.id] == row] for row, some in enumerate(answers)]
+
+
+class Answerer(ABC):
+    """A catalogue that answers titles; what it holds, and how it finds candidates, is told by those that are one."""
+
+    decision: Decision
+
+    def match(self, titles: Sequence[str], *, k: int = 10, threshold: float | None = None) -> list[list[Match]]:
+        """The items that are the same product as each title: ``matches`` of ``answer``, whose arguments these are."""
+        return [one.matches for one in self.answer(titles, k=k, threshold=threshold)]
+
+    def answer(
+        self, titles: Sequence[str], *, k: int = 10, threshold: float | None = None, near_misses: int = 0
+    ) -> list[Answer]:
+        """What the catalogue has to say to each title. One that it holds already is answered as its own row is judged.
+
+        Args:
+            titles: raw titles; one that the encoder cannot read gets no matches.
+            k: matches a title at most, at least 1.
+            threshold: the probability from which a pair is accepted; by default each title gets the set whose expected
+                F1 is best.
+            near_misses: of a title at most, at least 0.
+
+        Raises:
+            InputError: k, threshold or near_misses out of range.
+        """
+        if k < 1:
+            raise InputError(f"k is {k}; expected at least 1")
+        if near_misses < 0:
+            raise InputError(f"near_misses is {near_misses}; expected at least 0")
+        if threshold is not None:
+            check_threshold(threshold)
+        answers = []
+        for title, judged in zip(titles, self._judge(titles), strict=True):
+            accepted = self._accepted(judged, threshold)
+            matches, misses = self._told(title, judged[:accepted], k), self._told(title, judged[accepted:], near_misses)
+            answers.append(Answer(matches, misses))
+        return answers
+
+    def _told(self, title: str, judged: Sequence[Judged], most: int) -> list[Match]:
+        """The items of nodes, in their order."""
+        told: list[Match] = []
+        if not (judged and most):
+            return told
+        asked = said(title)
+        for node, probability, score in judged:
+            if len(told) >= most:
+                break
+            why, items = reason_between(asked, said(self._text(node))), self._members(node)[: most - len(told)]
+            told += [Match(*self._item(item), score, probability, why) for item in items]
+        return told
+
+    def _accepted(self, judged: Sequence[Judged], threshold: float | None) -> int:
+        """How many of the candidate nodes, most probable first, are accepted: as items, whose number F1 counts."""
+        sizes = [len(self._members(node)) for node, probability, _ in judged if probability >= LEAST]
+        probabilities = np.repeat([probability for _, probability, _ in judged[: len(sizes)]], sizes).astype(np.float64)
+        if threshold is None:
+            probabilities = probabilities[:WIDTH]  # the choice among n takes n * n steps
+        items = int(self.decision.accepted(probabilities[None], threshold)[0])
+        return int(np.searchsorted(np.cumsum(sizes), items)) + 1 if items else 0
+
+    def _judge(self, titles: Sequence[str]) -> list[list[Judged]]:
+        """Candidate nodes of each title, most probable first."""
+        asked = np.array([self._node(key_of(title)) for title in titles], np.int64)
+        judged: list[list[Judged]] = [[] for _ in titles]
+        fresh, known = np.flatnonzero(asked < 0), np.flatnonzero(asked >= 0)
+        if len(fresh):
+            new = self._judge_new([titles[row] for row in fresh.tolist()])
+            for row, found in zip(fresh.tolist(), new, strict=True):
+                judged[row] = found
+        if len(known):
+            for row, found in zip(known.tolist(), self._judge_known(asked[known]), strict=True):
+                judged[row] = found
+        return judged
+
+    def _weigh(self, rows: int, at: Ids, near: Ids, evidence: Numbers) -> list[list[Judged]]:
+        """The nodes ``near`` by the row ``at`` which each stands, most probable first."""
+        probabilities, scores = self.decision.probability(evidence), evidence[:, _BLENDED]
+        order = np.lexsort((near, -probabilities, at))
+        judged: list[list[Judged]] = [[] for _ in range(rows)]
+        told = zip(at[order].tolist(), near[order].tolist(), probabilities[order].tolist(), scores[order].tolist(),
+                   strict=True)  # fmt: skip
+        for row, node, probability, score in told:
+            judged[row].append((node, probability, score))
+        return judged
+
+    @abstractmethod
+    def _node(self, key: str) -> int:
+        """The node of a cleaned title, as ``key_of`` makes it; -1 for none that can be read."""
+
+    @abstractmethod
+    def _text(self, node: int) -> str:
+        """The raw title that stands for a node."""
+
+    @abstractmethod
+    def _members(self, node: int) -> Sequence[int]:
+        """The items of a node."""
+
+    @abstractmethod
+    def _item(self, item: int) -> tuple[str, str]:
+        """Id and title of an item."""
+
+    @abstractmethod
+    def _judge_known(self, nodes: Ids) -> list[list[Judged]]:
+        """Candidates of nodes of the catalogue, each itself among them, most probable first."""
+
+    @abstractmethod
+    def _judge_new(self, titles: Sequence[str]) -> list[list[Judged]]:
+        """Candidates of raw titles that no node has, most probable first."""
