@@ -28,7 +28,8 @@ model: $(VENV)/.everything
 	$(BIN)/dongil train $(foreach set,korea_cvs naver_model_code danawa naver_catalog_iherb_pairs oliveyoung_rank \
 		shopee abt-buy amazon-google walmart-amazon,$(DATA)/$(set)/titles.csv) \
 		--unlabelled $(DATA)/korean_unlabelled/titles.csv --test-where fold=1 \
-		--weight korea_cvs=3 --weight naver_model_code=3 --weight danawa=0.1 \
+		--base small --weight korea_cvs=3 --weight naver_model_code=2 --weight shopee=3 \
+		--weight danawa=0.3 --weight amazon-google=0.5 --weight walmart-amazon=0.3 \
 		--notes training/default.md --output embedder/default --work runs/default
 
 clean:

@@ -1,15 +1,19 @@
 """Bundles: the folder that a model travels in, checked whole when read and made whole when written.
 
 A bundle holds ``config.json``, ``tokenizer.json``, ``model.onnx``, ``decision.json``, ``metrics.json`` and
-``README.md``. Its fingerprint covers what a vector depends on: model, tokenizer, cleaning and length limit. It does
-not know what a decision or a metric says, nor how a model is run.
+``README.md``, and perhaps ``probability.onnx`` and ``background.npy``, which decide on pairs. Its fingerprint covers
+what a vector depends on: model, tokenizer, cleaning and length limit. An ensemble is a bundle too: instead of a model
+and a tokenizer of its own it holds whole bundles in folders, each with a weight. It does not know what a decision or
+a metric says, nor how a model is run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +27,10 @@ from embedder.text import CLEANING_VERSION
 FORMAT = 1
 DEFAULT = Path(__file__).parent / "default"
 _MODEL, _TOKENIZER = "model.onnx", "tokenizer.json"
+_SHARED = ("config.json", "decision.json", "metrics.json", "README.md")  # what an ensemble holds beside its members
 FILES = ("config.json", _TOKENIZER, _MODEL, "decision.json", "metrics.json", "README.md")
+PROBABILITY, BACKGROUND = "probability.onnx", "background.npy"
+"""Files that a bundle may hold besides: the probability model, and how common grams are in titles at large."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class BundleConfig:
         max_length: tokens of a title that are read, special tokens included.
         precision: "float32" or "int8".
         parent: fingerprint of the model it was made from, or None.
-        pooling: always "mean" so far.
+        pooling: "mean" over a title's tokens, or "cls", the state of its first; it is a part of the graph.
         cleaning: the CLEANING_VERSION its titles were cleaned with.
     """
 
@@ -52,17 +59,60 @@ class BundleConfig:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A model of an ensemble: its bundle, and its share of every cosine; the shares of all members sum to 1."""
+
+    bundle: Bundle
+    weight: float
+
+
+@dataclass(frozen=True)
 class Bundle:
-    """A whole, checked bundle in ``folder``. Make one with ``load_bundle`` or ``write_bundle``."""
+    """A whole, checked bundle in ``folder``. Make one with ``load_bundle`` or ``write_bundle``.
+
+    Attributes:
+        folder, config, fingerprint: of the bundle.
+        members: of an ensemble, in the order of their vectors; none where the bundle is a model itself.
+    """
 
     folder: Path
     config: BundleConfig
     fingerprint: str
+    members: tuple[Member, ...] = ()
+
+    @property
+    def models(self) -> tuple[Member, ...]:
+        """The models to run: the members, or the bundle itself alone."""
+        return self.members or (Member(self, 1.0),)
 
     @property
     def model_path(self) -> Path:
-        """The ONNX file."""
+        """The ONNX file.
+
+        Raises:
+            InputError: an ensemble has one a member.
+        """
+        if self.members:
+            raise InputError(f"an ensemble of {len(self.members)} models; expected one model", file=str(self.folder))
         return self.folder / _MODEL
+
+    @property
+    def model_bytes(self) -> int:
+        """Size of its ONNX files."""
+        return sum(member.bundle.model_path.stat().st_size for member in self.models)
+
+    def files(self) -> Iterator[Path]:
+        """Its files, relative to the folder."""
+        names = (*(_SHARED if self.members else FILES), PROBABILITY, BACKGROUND)
+        yield from (Path(name) for name in names if (self.folder / name).is_file())
+        for member in self.members:
+            yield from (Path(member.bundle.folder.name) / path for path in member.bundle.files())
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy its files, and nothing else that stands beside them, into a folder."""
+        for path in self.files():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.folder / path, folder / path)
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, truncating to the length limit, without padding."""
@@ -90,25 +140,28 @@ def load_bundle(folder: str | Path | None = None) -> Bundle:
     folder = Path(folder) if folder is not None else DEFAULT
     if not folder.is_dir():
         raise InputError("no such model folder; expected a bundle made by dongil train", file=str(folder))
-    if missing := [name for name in FILES if not (folder / name).is_file()]:
+    place = folder / "config.json"
+    about = _read_object(place) if place.is_file() else {}
+    needed = _SHARED if "members" in about else FILES
+    if missing := [name for name in needed if not (folder / name).is_file()]:
         raise InputError(
-            f"not a whole bundle: {', '.join(missing)} missing; expected {', '.join(FILES)}", file=str(folder)
+            f"not a whole bundle: {', '.join(missing)} missing; expected {', '.join(needed)}", file=str(folder)
         )
-    about = _read_object(folder / "config.json")
-    place = str(folder / "config.json")
     if about.get("format") != FORMAT:
-        raise InputError(f"bundle format {about.get('format')!r}; this dongil reads {FORMAT}", file=place)
+        raise InputError(f"bundle format {about.get('format')!r}; this dongil reads {FORMAT}", file=str(place))
     try:
-        config = BundleConfig(**about["model"])
-        digests, fingerprint = dict(about["sha256"]), str(about["fingerprint"])
+        return _load_ensemble(folder, about) if "members" in about else _load_model(folder, about)
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"not a bundle's config: {error!r}", file=place) from error
-    for name in (_TOKENIZER, _MODEL):
-        if _digest(folder / name) != digests.get(name):
-            raise InputError(
-                "the file is not the one this bundle was written with; is it half written, or from another bundle?",
-                file=str(folder / name),
-            )
+        raise InputError(f"not a bundle's config: {error!r}", file=str(place)) from error
+
+
+def _load_model(folder: Path, about: Mapping[str, Any]) -> Bundle:
+    place = str(folder / "config.json")
+    config = BundleConfig(**about["model"])
+    digests, fingerprint = dict(about["sha256"]), str(about["fingerprint"])
+    _check_digests(folder, (_TOKENIZER, _MODEL), digests)
     if _fingerprint(config, digests) != fingerprint:
         raise InputError("config.json was changed after the bundle was written", file=place)
     if config.cleaning != CLEANING_VERSION:
@@ -120,6 +173,58 @@ def load_bundle(folder: str | Path | None = None) -> Bundle:
     return Bundle(folder, config, fingerprint)
 
 
+def _load_ensemble(folder: Path, about: Mapping[str, Any]) -> Bundle:
+    place = str(folder / "config.json")
+    named = [(str(one["folder"]), float(one["weight"])) for one in about["members"]]
+    _check_digests(folder, (), dict(about["sha256"]))
+    for name, weight in named:
+        if not name or Path(name).name != name or name == "..":
+            raise InputError(f"member {name!r}; expected the name of a folder in this one", file=place)
+        if not 0 < weight < 1:
+            raise InputError(f"the weight of member {name!r} is {weight}; expected a share between 0 and 1", file=place)
+    if len(named) < 2 or not math.isclose(sum(weight for _, weight in named), 1):
+        raise InputError("expected two members or more, with weights that sum to 1", file=place)
+    members = tuple(Member(load_bundle(folder / name), weight) for name, weight in named)
+    if nested := [member.bundle.folder for member in members if member.bundle.members]:
+        raise InputError("an ensemble in an ensemble; expected a model", file=str(nested[0]))
+    fingerprint = ensemble_fingerprint(members)
+    if fingerprint != about["fingerprint"]:
+        raise InputError("the members are not the ones this ensemble was written with", file=place)
+    return Bundle(folder, _together(members), fingerprint, members)
+
+
+def _check_digests(folder: Path, needed: tuple[str, ...], digests: Mapping[str, str]) -> None:
+    """Refuse files that are not the ones a config was written with."""
+    more = [name for name in (PROBABILITY, BACKGROUND) if name in digests or (folder / name).exists()]
+    for name in (*needed, *more):
+        if _digest(folder / name) != digests.get(name):
+            raise InputError(
+                "the file is not the one this bundle was written with; is it half written, or from another bundle?",
+                file=str(folder / name),
+            )
+
+
+def ensemble_fingerprint(members: tuple[Member, ...]) -> str:
+    """What tells the vectors of an ensemble from all others: its members' fingerprints and weights, in their order."""
+    told = [[member.bundle.fingerprint, member.weight] for member in members]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def _together(members: tuple[Member, ...]) -> BundleConfig:
+    """What members amount to as one model: the dimensions of all, and in words what each is."""
+    configs = [member.bundle.config for member in members]
+    told = [f"{member.weight:.2f} x {member.bundle.config.architecture}" for member in members]
+    return BundleConfig(
+        architecture=f"ensemble of {len(members)}: {' + '.join(told)}",
+        dimensions=sum(config.dimensions for config in configs),
+        vocabulary=max(config.vocabulary for config in configs),
+        max_length=max(config.max_length for config in configs),
+        precision=" + ".join(dict.fromkeys(config.precision for config in configs)),
+        pooling=" + ".join(dict.fromkeys(config.pooling for config in configs)),
+        cleaning=configs[0].cleaning,
+    )
+
+
 def write_bundle(
     folder: str | Path,
     config: BundleConfig,
@@ -129,21 +234,24 @@ def write_bundle(
     decision: Mapping[str, Any],
     metrics: Mapping[str, Any],
     card: str,
+    more: Mapping[str, bytes] | None = None,
 ) -> Bundle:
     """Write a bundle beside ``folder`` and rename it into place; a bundle that stood there is replaced whole.
 
     Raises:
         InputError: ``folder`` is something else than a bundle or cannot be written, or ``load_bundle`` would refuse
             what it is given; nothing is changed then.
+
+    ``more`` holds the files that a bundle may hold besides, by name.
     """
-    content = {_MODEL: model, _TOKENIZER: tokenizer.encode()}
+    content = {_MODEL: model, _TOKENIZER: tokenizer.encode(), **(more or {})}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
     about = {
         "format": FORMAT, "fingerprint": _fingerprint(config, digests), "model": asdict(config), "sha256": digests,
     }  # fmt: skip
     content |= {
-        "decision.json": _to_json(decision), "metrics.json": _to_json(metrics),
-        "README.md": card.encode(), "config.json": _to_json(about),
+        "decision.json": to_json(decision), "metrics.json": to_json(metrics),
+        "README.md": card.encode(), "config.json": to_json(about),
     }  # fmt: skip
     folder = Path(folder)
     with replacing_folder(folder, "config.json") as beside:
@@ -156,7 +264,25 @@ def write_bundle(
     return replace(bundle, folder=folder)
 
 
-def _to_json(value: Mapping[str, Any]) -> bytes:
+def copy_bundle(
+    bundle: Bundle, folder: str | Path, *, decision: Mapping[str, Any], metrics: Mapping[str, Any], card: str
+) -> Bundle:
+    """Write a copy of a bundle, or of an ensemble, that says otherwise what it decides and how good it is.
+
+    Raises:
+        InputError: ``folder`` is something else than a bundle or cannot be written; nothing is changed then.
+    """
+    folder = Path(folder)
+    told = {"decision.json": to_json(decision), "metrics.json": to_json(metrics), "README.md": card.encode()}
+    with replacing_folder(folder, "config.json") as beside:
+        bundle.copy_to(beside)
+        for name, data in told.items():
+            (beside / name).write_bytes(data)
+    return load_bundle(folder)
+
+
+def to_json(value: Mapping[str, Any]) -> bytes:
+    """A JSON object as it stands in a bundle."""
     return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
 
 
@@ -179,7 +305,8 @@ def _digest(path: Path) -> str:
 
 
 def _fingerprint(config: BundleConfig, digests: Mapping[str, str]) -> str:
-    covered = {"model": asdict(config) | {"architecture": None, "parent": None}, "sha256": dict(digests)}
+    read = {name: digests.get(name) for name in (_MODEL, _TOKENIZER)}
+    covered = {"model": asdict(config) | {"architecture": None, "parent": None}, "sha256": read}
     return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:16]
 
 

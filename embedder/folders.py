@@ -37,7 +37,7 @@ def replacing_folder(folder: Path, mark: str) -> Iterator[Path]:
         beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         beside.chmod(0o755)
         yield beside
-        for path in (*beside.iterdir(), beside):
+        for path in (*beside.rglob("*"), beside):
             _sync(path)
         _swap(beside, folder)
         _sync(folder.parent)

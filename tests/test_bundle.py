@@ -14,7 +14,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import embedder.bundle
-from embedder.bundle import FILES, Bundle, BundleConfig, load_bundle, write_bundle
+from embedder.bundle import BACKGROUND, FILES, PROBABILITY, Bundle, BundleConfig, load_bundle, write_bundle
 from embedder.errors import InputError
 
 CONFIG = BundleConfig(architecture="none", dimensions=4, vocabulary=8, max_length=5, precision="float32")
@@ -60,7 +60,30 @@ def test_the_tokenizer_truncates_and_does_not_pad(tmp_path: Path) -> None:
 def test_the_bundle_that_ships(bundle: Bundle) -> None:
     assert bundle == load_bundle(embedder.bundle.DEFAULT)
     assert bundle.tokenizer().get_vocab_size() <= bundle.config.vocabulary
-    assert sorted(path.name for path in bundle.folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in bundle.folder.iterdir()) == sorted([*FILES, PROBABILITY, BACKGROUND])
+
+
+def test_what_decides_on_pairs_travels_too_and_is_no_part_of_a_vector(tmp_path: Path) -> None:
+    plain = write(tmp_path / "a")
+    more = {PROBABILITY: b"trees", BACKGROUND: b"grams"}
+    written = write(tmp_path / "b", more=more)
+    assert written.fingerprint == plain.fingerprint
+    assert {name: bytes_of(tmp_path / "b")[name] for name in more} == more
+    assert sorted(bytes_of(tmp_path / "b")) == sorted([*FILES, *more])
+
+
+@pytest.mark.parametrize("name", [PROBABILITY, BACKGROUND])
+@pytest.mark.parametrize("damage", ["missing", "other", "added"])
+def test_what_decides_on_pairs_is_the_bundles_own(tmp_path: Path, name: str, damage: str) -> None:
+    folder = tmp_path / "m"
+    write(folder, more={} if damage == "added" else {PROBABILITY: b"trees", BACKGROUND: b"grams"})
+    if damage == "missing":
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(b"of another bundle")
+    with pytest.raises(InputError) as caught:
+        load_bundle(folder)
+    assert caught.value.file == str(folder / name)
 
 
 def test_the_fingerprint_covers_what_a_vector_depends_on(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ class BrokenSession:
 
 def test_a_value_that_is_no_number_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Encoder(bundle, threads=1, device="cpu")
-    monkeypatch.setattr(broken, "_session", BrokenSession())
+    monkeypatch.setattr(broken._models[0], "_session", BrokenSession())
     with pytest.raises(InputError, match=r"model\.onnx: the model answered with a value that is not finite"):
         broken.encode(["농심 백산수 2L"])
 

@@ -1,24 +1,48 @@
-"""Choosing a decision on held-out products: how to blend, from which cosine to accept, how sure a cosine is.
+"""Choosing a decision on held-out products: a probability for every pair, and from where on it is one product.
 
-Each validation row is judged in a pool with the training rows of its set around it, because a threshold chosen in a
-small pool is too low for a large one (8th place of Kaggle Shopee had to add 0.15). It knows vectors and labels; it
-does not know titles, models or bundles.
+Each held-out row is judged in a pool with training rows of its set around it, in pools of several sizes and with
+products cut to one listing too, because what a similarity is worth hangs on how full the catalogue is (8th place of
+Kaggle Shopee had to raise its threshold by 0.15). Thresholds and proofs come from probabilities that were learnt on
+other products. It knows scenes and labels; it does not know models or bundles.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
-from index.blending import BlendConfig, blend_catalogue
-from index.clustering import connected_components, edges_of
-from index.decision import Decision, stretched
-from index.vectors import Neighbours, VectorIndex, Vectors
-from training.evaluate import bcubed, bcubed_curve, row_curve
+from index.blending import BlendConfig
+from index.clustering import Edges, Ids, lists_of
+from index.cohesion import cohesive_clusters
+from index.decision import Decision, Promise, stretched
+from index.evidence import EVIDENCE, contradictions
+from index.nodes import row_neighbours
+from index.probability import ProbabilityModel
+from index.scene import JudgedPairs, Scene, judged_pairs
+from index.vectors import Neighbours
+from index.wording import Numbers
+from training.evaluate import bcubed, row_curve, row_scores
+from training.prove import prove
+from training.trees import TreeConfig, grow, to_onnx
+
+Values = npt.NDArray[np.float64]
+FOLDS = 5
+FEWEST_PAIRS = 200  # held-out pairs of one product, below which trees would learn the accidents of a few
+THRESHOLDS = np.round(np.arange(0.05, 1.0, 0.05), 2)
+CLUSTER_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7)
+TARGETS = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+GRID = np.round(np.arange(0.3, 0.96, 0.05), 2)
+"""Thresholds that can be proven, fixed before a label is seen; the strictest is tested first, so none too strict."""
+_BLENDED = EVIDENCE.index("blended_cosine")
+_BINS = 10
+_APART = 10_000_000  # no set has so many products
+COUNTS = (50, 100, 150, 200, 300)  # of trees, that are tried besides the most
 
 
 @dataclass(frozen=True)
@@ -27,129 +51,329 @@ class Pool:
 
     Attributes:
         name: of the set.
-        vectors: float32 unit rows, shape (n, d).
-        labels: product of each row, length n.
+        scene: of its titles.
+        labels: product of each row, unique across sets, length n.
         rows: the held-out rows, int64.
-        weight: of this set in the mean over sets.
+        weight: of this set in the mean over sets; one of less than 1 takes no part in what is proven.
     """
 
     name: str
-    vectors: Vectors
+    scene: Scene
     labels: Sequence[str]
-    rows: npt.NDArray[np.int64]
+    rows: Ids
     weight: float = 1.0
-
-
-_WORTH = 0.002  # F1 that a later blend must add, of rows and clusters on average; what stands first is simpler
-THRESHOLDS = np.round(np.arange(0.40, 1.00, 0.01), 2)
-BLENDS = (
-    BlendConfig(stages=0),
-    *(
-        BlendConfig(stages=1, threshold=threshold, power=power)
-        for threshold in (0.6, 0.7, 0.8)
-        for power in (1.0, 4.0, 8.0)
-    ),
-    *(BlendConfig(stages=2, threshold=threshold, power=8.0) for threshold in (0.7, 0.8)),
-)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A decision and what it scored on the validation rows.
+    """A decision, and what it does on the validation rows by probabilities learnt on other products.
 
     Attributes:
-        f1: weighted mean row-F1 over the sets at ``decision.threshold``.
-        by_set: of each set: row-F1 at the common threshold, and B-cubed F1 at the common cluster threshold.
-        tried: mean row-F1 and B-cubed F1 of every blend that was tried, at its own best thresholds.
+        decision: with its probability model.
+        trees: that model as ONNX; None where the labels were too few for one.
+        f1: weighted mean row-F1 over the sets.
+        by_set: of each set: row-F1 of the rows' own choices, row-F1 at the common threshold, B-cubed F1.
+        calibration: of each set, see ``reliability``.
     """
 
     decision: Decision
+    trees: bytes | None
     f1: float
     by_set: dict[str, dict[str, float]]
-    tried: list[dict[str, float]]
+    calibration: dict[str, Any]
 
 
-def choose_decision(pools: Sequence[Pool], blends: Sequence[BlendConfig] = BLENDS) -> Choice:
-    """The blend and thresholds with the best weighted mean over the pools, and the calibration at that blend.
+@dataclass(frozen=True)
+class _Table:
+    """The candidate pairs of a pool, with all that is learnt from.
 
-    Matches and clusters count alike: row-F1 and B-cubed F1, each at its own threshold. A blend is chosen over those
-    before it only when it adds ``_WORTH``: blending that does not pay is left out.
+    Attributes:
+        pairs: as ``Scene.candidates`` gives them.
+        evidence: on each pair.
+        same: share of the pair's items that are one product, judged ones against any.
+        weights: judged rows that the pair concerns, 0 for a pair of training rows.
+        folds: of the judged products on either side, int64, shape (pairs, 2), -1 for none.
     """
-    found = [VectorIndex.from_vectors(pool.vectors, exact=True).search(pool.vectors, blends[0].k) for pool in pools]
-    tried = []
-    best = None
-    for blend in blends:
-        near = [blend_catalogue(pool.vectors, n, blend).neighbours for pool, n in zip(pools, found, strict=True)]
-        rows = [_f1_at_thresholds(p, n) for p, n in zip(pools, near, strict=True)]
-        clusters = [_bcubed_at_thresholds(p, n) for p, n in zip(pools, near, strict=True)]
-        row_f1, bcubed_f1 = float(_weighted(rows, pools).max()), float(_weighted(clusters, pools).max())
-        tried.append(
-            {"stages": blend.stages, "threshold": blend.threshold, "power": blend.power}
-            | {"row_f1": row_f1, "bcubed_f1": bcubed_f1}
-        )
-        if best is None or row_f1 + bcubed_f1 > best[0] + 2 * _WORTH:
-            best = (row_f1 + bcubed_f1, blend, near, rows, clusters)
-    if best is None:
-        raise ValueError("no blend to choose from")
-    _, blend, neighbours, rows, clusters = best
-    at, cluster_at = int(_weighted(rows, pools).argmax()), int(_weighted(clusters, pools).argmax())
-    f1 = float(_weighted(rows, pools)[at])
-    slope, intercept = _calibrate(pools, neighbours)
-    decision = Decision(float(THRESHOLDS[at]), float(THRESHOLDS[cluster_at]), slope, intercept, blend)
-    by_set = {
-        pool.name: {"row_f1": float(row[at]), "bcubed_f1": float(cluster[cluster_at])}
-        for pool, row, cluster in zip(pools, rows, clusters, strict=True)
+
+    pairs: Edges
+    evidence: Numbers
+    same: Values
+    weights: Values
+    folds: npt.NDArray[np.int64]
+
+
+def choose_decision(
+    pools: Sequence[Pool],
+    variants: Sequence[Pool] = (),
+    blend: BlendConfig | None = None,
+    trees: TreeConfig | None = None,
+) -> Choice:
+    """Learn the probability and choose the thresholds.
+
+    Args:
+        pools: of each set one; thresholds are chosen and proven on them.
+        variants: of the same sets' rows, smaller or with products cut to one listing; learnt from besides.
+        blend: how the scenes were blended.
+        trees: how trees are grown.
+    """
+    tables = [_table(pool) for pool in (*pools, *variants)]
+    weights = _weights([*pools, *variants], tables)
+    own = tables[: len(pools)]
+    slope, intercept = _platt(own, weights)
+    draft = Decision(blend or BlendConfig(), 0.5, 0.5, slope, intercept)
+    grown = None
+    if sum(float((t.same * (t.weights > 0)).sum()) for t in own) >= FEWEST_PAIRS:
+        config, probabilities = _out_of_fold(tables, weights, trees or TreeConfig(), len(pools))
+        grown = to_onnx(_grow(tables, weights, config))
+    else:
+        probabilities = [draft.of_cosine(t.evidence[:, _BLENDED]) for t in own]
+    judged = [
+        (pool, judged_pairs(len(pool.scene.nodes.texts), t.pairs, p, contradictions(t.evidence)))
+        for pool, t, p in zip(pools, own, probabilities, strict=True)
+    ]
+    decision = replace(
+        draft,
+        threshold=_threshold(judged),
+        cluster_threshold=_cluster_threshold(judged),
+        promises=promises(*pair_lists([one for one in judged if one[0].weight >= 1] or judged)),
+        model=ProbabilityModel(grown) if grown else None,
+    )
+    by_set = {pool.name: _told(decision, pool, pairs) for pool, pairs in judged}
+    f1 = float(np.average([by_set[pool.name]["row_f1"] for pool in pools], weights=[pool.weight for pool in pools]))
+    calibration = {
+        pool.name: reliability(t.same[t.weights > 0], p[t.weights > 0])
+        for pool, t, p in zip(pools, own, probabilities, strict=True)
     }
-    return Choice(decision, f1, by_set, tried)
+    return Choice(decision, grown, f1, by_set, calibration)
 
 
-def _weighted(values: list[npt.NDArray[np.float64]], pools: Sequence[Pool]) -> npt.NDArray[np.float64]:
-    return np.asarray(np.average(values, axis=0, weights=[pool.weight for pool in pools]))
+def _fold(label: str) -> int:
+    return hashlib.blake2b(label.encode(), digest_size=4).digest()[0] % FOLDS
 
 
-def _judged(pool: Pool, neighbours: Neighbours) -> Neighbours:
-    return Neighbours(neighbours.ids[pool.rows], neighbours.scores[pool.rows])
+def _table(pool: Pool) -> _Table:
+    pairs = pool.scene.candidates()
+    evidence = np.empty((len(pairs), len(EVIDENCE)), np.float32)
+    for block, found in pool.scene.evidence(pairs):
+        evidence[block] = found
+    nodes, members = pool.scene.nodes, pool.scene.nodes.items()
+    judged = np.zeros(len(nodes.node_of), bool)
+    judged[pool.rows] = True
+    same, weights, folds = np.zeros(len(pairs)), np.zeros(len(pairs)), np.full((len(pairs), 2), -1, np.int64)
+    fold_of = {label: _fold(label) for label in {pool.labels[row] for row in pool.rows.tolist()}}
+    concerned = np.zeros(len(nodes.texts), bool)
+    concerned[nodes.node_of[pool.rows]] = True
+    for pair in np.flatnonzero(concerned[pairs.left] | concerned[pairs.right]).tolist():
+        ends = int(pairs.left[pair]), int(pairs.right[pair])
+        for side, (mine, theirs) in enumerate({ends: 0, ends[::-1]: 0}):  # one side only where a node meets itself
+            own = [item for item in members[mine] if judged[item]]
+            others = [[item for item in members[theirs] if item != a] for a in own]
+            same[pair] += sum(
+                sum(pool.labels[a] == pool.labels[b] for b in some) / len(some)
+                for a, some in zip(own, others, strict=True)
+            )
+            weights[pair] += len(own)
+            if own:
+                folds[pair, side] = fold_of[pool.labels[own[0]]]
+        same[pair] /= weights[pair]
+    return _Table(pairs, evidence, same, weights, folds)
 
 
-def _f1_at_thresholds(pool: Pool, neighbours: Neighbours) -> npt.NDArray[np.float64]:
-    curve = row_curve(_judged(pool, neighbours), pool.labels, pool.rows)
-    return np.array([curve.f1[curve.at(threshold)] for threshold in THRESHOLDS])
+def _weights(pools: Sequence[Pool], tables: Sequence[_Table]) -> list[Values]:
+    """How much each pair counts: every judged row alike within a pool, and a set by its weight over all its pools.
+
+    The first pool of a set, the full one, counts as much as its variants together.
+    """
+    names = [pool.name for pool in pools]
+    weights = []
+    for number, (pool, table) in enumerate(zip(pools, tables, strict=True)):
+        others = names.count(pool.name) - 1
+        share = 1.0 if not others else 0.5 if names.index(pool.name) == number else 0.5 / others
+        weights.append(table.weights * pool.weight * share / max(1, len(pool.rows)))
+    every = np.concatenate(weights)
+    mean = every[every > 0].mean() if (every > 0).any() else 1.0
+    return [np.asarray(w / mean) for w in weights]
 
 
-def _bcubed_at_thresholds(pool: Pool, neighbours: Neighbours) -> npt.NDArray[np.float64]:
-    curve = bcubed_curve(edges_of(neighbours, float(THRESHOLDS[0])), pool.labels, pool.rows)
-    return np.array([curve.f1[curve.at(threshold)] for threshold in THRESHOLDS])
+def _grow(tables: Sequence[_Table], weights: Sequence[Values], config: TreeConfig, without: int | None = None) -> Any:
+    """Trees of every judged pair, but those of products of one fold."""
+    used = [
+        (w > 0) & ((t.folds != without).all(axis=1) if without is not None else True)
+        for t, w in zip(tables, weights, strict=True)
+    ]
+    return grow(
+        np.concatenate([t.evidence[u] for t, u in zip(tables, used, strict=True)]),
+        np.concatenate([t.same[u] >= 0.5 for t, u in zip(tables, used, strict=True)]),
+        np.concatenate([w[u] for w, u in zip(weights, used, strict=True)]).astype(np.float32),
+        config,
+    )
 
 
-def _calibrate(pools: Sequence[Pool], neighbours: Sequence[Neighbours]) -> tuple[float, float]:
-    """Slope and intercept of Platt scaling over the candidate pairs of the judged rows; a set counts by its weight."""
-    scores, hits, weights = [], [], []
-    for pool, near in zip(pools, neighbours, strict=True):
-        judged = _judged(pool, near)
-        labels = np.unique(np.asarray(pool.labels), return_inverse=True)[1]
-        real = (judged.ids >= 0) & (judged.ids != pool.rows[:, None]) & (judged.scores > 0)
-        scores.append(stretched(judged.scores[real]))
-        hits.append((labels[np.maximum(judged.ids, 0)] == labels[pool.rows][:, None])[real])
-        weights.append(np.full(real.sum(), pool.weight / max(1, len(pool.rows))))
+def _out_of_fold(
+    tables: Sequence[_Table], weights: Sequence[Values], config: TreeConfig, asked: int
+) -> tuple[TreeConfig, list[Values]]:
+    """How many trees are best, and then the probabilities of the first ``asked`` tables' pairs.
+
+    Each pair is judged by trees that never saw its judged product: boosting goes on being surer of few labels than
+    it is right, and only other products tell from where on.
+    """
+    counts = [count for count in COUNTS if count < config.trees] + [config.trees]
+    logits = [np.empty((len(t.pairs), len(counts))) for t in tables[:asked]]
+    for fold in range(FOLDS):
+        trees = _grow(tables, weights, config, without=fold)
+        for found, table in zip(logits, tables, strict=False):
+            first = np.where(table.folds[:, 0] >= 0, table.folds[:, 0], table.folds[:, 1])
+            rows = (first == fold) | ((first < 0) & (fold == 0))
+            for place, count in enumerate(counts if rows.any() else ()):
+                found[rows, place] = trees.predict(table.evidence[rows], raw_score=True, num_iteration=count)
+    losses = sum(
+        ((np.logaddexp(0, found) - found * (t.same >= 0.5)[:, None]) * w[:, None]).sum(axis=0)
+        for found, t, w in zip(logits, tables, weights, strict=False)
+    )
+    best = int(np.argmin(losses))
+    return replace(config, trees=counts[best]), [_sigmoid(found[:, best]) for found in logits]
+
+
+def _sigmoid(logits: Values) -> Values:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -500, 500))))
+
+
+def _platt(tables: Sequence[_Table], weights: Sequence[Values]) -> tuple[float, float]:
+    """Slope and intercept of Platt scaling by the blended cosine alone."""
+    return _logistic([stretched(t.evidence[:, _BLENDED]) for t in tables], tables, weights)
+
+
+def _logistic(scores: Sequence[Values], tables: Sequence[_Table], weights: Sequence[Values]) -> tuple[float, float]:
+    """Slope and intercept of logistic regression over the judged pairs."""
+    judged = [t.weights > 0 for t in tables]
+    flat = np.concatenate([some[j] for some, j in zip(scores, judged, strict=True)])
+    same = np.concatenate([t.same[j] >= 0.5 for t, j in zip(tables, judged, strict=True)])
+    if not same.any() or same.all():
+        return 0.0, 20.0 if same.any() else -20.0
     fit = LogisticRegression(C=1e6)
-    fit.fit(np.concatenate(scores)[:, None], np.concatenate(hits), sample_weight=_mean_one(np.concatenate(weights)))
+    fit.fit(flat[:, None], same, sample_weight=np.concatenate([w[j] for w, j in zip(weights, judged, strict=False)]))
     return float(fit.coef_[0, 0]), float(fit.intercept_[0])
 
 
-def _mean_one(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(weights / weights.mean())
+_Judged = Sequence[tuple[Pool, JudgedPairs]]
+
+
+def row_lists(pool: Pool, pairs: JudgedPairs) -> Neighbours:
+    """The judged rows' candidates with their probabilities, best first, rows of an equal title among them."""
+    near = lists_of(len(pool.scene.nodes.texts), pairs.edges, 100)
+    lists = row_neighbours(pool.scene.nodes, near, pool.rows, twins=pairs.twins)
+    scores = np.where((lists.ids >= 0) & (lists.ids != pool.rows[:, None]), lists.scores, -np.inf)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    scores = np.take_along_axis(scores, order, 1).astype(np.float32)
+    ids = np.where(np.isfinite(scores), np.take_along_axis(lists.ids, order, 1), -1)
+    return Neighbours(ids, scores)
+
+
+def accept(decision: Decision, lists: Neighbours, threshold: float | None = None) -> Neighbours:
+    """The lists with what is not accepted left out, scored 1."""
+    probabilities = np.where(lists.ids >= 0, lists.scores, 0).astype(np.float64)
+    counts = decision.accepted(probabilities, threshold)
+    taken = np.arange(lists.ids.shape[1])[None] < counts[:, None]
+    return Neighbours(np.where(taken, lists.ids, -1), np.where(taken, 1, -np.inf).astype(np.float32))
+
+
+def _threshold(judged: _Judged) -> float:
+    """The threshold of the best weighted mean row-F1."""
+    curves = [row_curve(row_lists(pool, pairs), pool.labels, pool.rows) for pool, pairs in judged]
+    f1 = [[curve.f1[curve.at(t)] for t in THRESHOLDS] for curve in curves]
+    means = np.average(f1, axis=0, weights=[pool.weight for pool, _ in judged])
+    return float(THRESHOLDS[int(means.argmax())])
+
+
+def clusters_of(pool: Pool, pairs: JudgedPairs, threshold: float) -> Ids:
+    """The cluster of each row of a pool."""
+    nodes = pool.scene.nodes
+    found = cohesive_clusters(
+        len(nodes.texts), pairs.edges, threshold, apart=pairs.apart, keys=np.array(nodes.texts, object)
+    )  # fmt: skip
+    return np.asarray(found[nodes.node_of])
+
+
+def _cluster_threshold(judged: _Judged) -> float:
+    """The threshold of the best weighted mean B-cubed F1."""
+    scores = [
+        [bcubed(clusters_of(pool, pairs, t), pool.labels, pool.rows).f1 for t in CLUSTER_THRESHOLDS]
+        for pool, pairs in judged
+    ]
+    means = np.average(scores, axis=0, weights=[pool.weight for pool, _ in judged])
+    return CLUSTER_THRESHOLDS[int(means.argmax())]
+
+
+def _told(decision: Decision, pool: Pool, pairs: JudgedPairs) -> dict[str, float]:
+    lists = row_lists(pool, pairs)
+    curve = row_curve(lists, pool.labels, pool.rows)
+    return {
+        "row_f1": float(row_scores(accept(decision, lists), pool.labels, pool.rows, 0.5).f1.mean()),
+        "row_f1_at_threshold": float(curve.f1[curve.at(decision.threshold)]),
+        "row_f1_at_own_threshold": float(curve.f1[curve.best]),
+        "bcubed_f1": bcubed(clusters_of(pool, pairs, decision.cluster_threshold), pool.labels, pool.rows).f1,
+    }
+
+
+def pair_lists(judged: _Judged) -> tuple[Values, npt.NDArray[np.bool_], npt.NDArray[np.int64], int]:
+    """The judged rows' pairs, each once: probability, whether it is right, product of the row; and pairs to find."""
+    scores, right, products, possible = [], [], [], 0
+    for number, (pool, pairs) in enumerate(judged):
+        lists = row_lists(pool, pairs)
+        codes = np.unique(np.asarray(pool.labels), return_inverse=True)[1]
+        place = np.full(len(codes), -1)
+        place[pool.rows] = np.arange(len(pool.rows))
+        row, column = np.nonzero(lists.ids >= 0)
+        other = lists.ids[row, column]
+        once = (place[other] < 0) | (place[other] > row)
+        row, column, other = row[once], column[once], other[once]
+        scores.append(lists.scores[row, column].astype(np.float64))
+        right.append(codes[other] == codes[pool.rows[row]])
+        products.append(codes[pool.rows[row]] + number * _APART)
+        within, every = np.bincount(codes[pool.rows], minlength=codes.max() + 1), np.bincount(codes)
+        possible += int((within * (within - 1) // 2 + within * (every - within)).sum())
+    return np.concatenate(scores), np.concatenate(right), np.concatenate(products), possible
+
+
+def promises(
+    scores: Values, right: npt.NDArray[np.bool_], products: npt.NDArray[np.int64], possible: int
+) -> tuple[Promise, ...]:
+    """What precision these pairs prove with 95 % confidence, of ``TARGETS``; see ``training.prove``."""
+    found = np.array([float(right[scores >= t].sum()) for t in GRID])
+    recall = found / max(1, possible)
+    made = []
+    for target in TARGETS:
+        proof = prove(scores, right, products, target, grid=GRID, recall_at=recall)
+        if proof.threshold is not None:
+            made.append(Promise(target, float(proof.threshold), float(proof.recall), proof.words))
+    return tuple(made)
+
+
+def reliability(same: Values, probabilities: Values) -> dict[str, Any]:
+    """Promised against true shares of pairs.
+
+    Returns:
+        "bins" of equal width (mean "promised", share "right", "pairs"), and as "error" their mean distance weighted
+        by pairs: the expected calibration error (Naeini, Cooper and Hauskrecht 2015).
+    """
+    place = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
+    bins, error = [], 0.0
+    for number in range(_BINS):
+        inside = place == number
+        if inside.any():
+            mean, share = float(probabilities[inside].mean()), float(same[inside].mean())
+            bins.append({"promised": mean, "right": share, "pairs": int(inside.sum())})
+            error += abs(mean - share) * float(inside.mean())
+    return {"bins": bins, "error": error}
 
 
 def scores_at(decision: Decision, pool: Pool) -> dict[str, float]:
     """Row-F1, row precision and recall, and B-cubed scores of a pool's judged rows at a decision."""
-    found = VectorIndex.from_vectors(pool.vectors, exact=True).search(pool.vectors, decision.blend.k)
-    neighbours = blend_catalogue(pool.vectors, found, decision.blend).neighbours
-    curve = row_curve(_judged(pool, neighbours), pool.labels, pool.rows)
-    at = curve.at(decision.threshold)
-    edges = edges_of(neighbours, decision.cluster_threshold)
-    clusters = bcubed(connected_components(len(pool.vectors), edges), pool.labels, pool.rows)
+    pairs = pool.scene.judge(decision)
+    rows = row_scores(accept(decision, row_lists(pool, pairs)), pool.labels, pool.rows, 0.5)
+    clusters = bcubed(clusters_of(pool, pairs, decision.cluster_threshold), pool.labels, pool.rows)
     return {
-        "rows": len(pool.rows), "pool": len(pool.vectors), "row_f1": float(curve.f1[at]),
-        "row_precision": float(curve.precision[at]), "row_recall": float(curve.recall[at]),
+        "rows": len(pool.rows), "pool": len(pool.scene.nodes.node_of), "row_f1": float(rows.f1.mean()),
+        "row_precision": float(rows.precision.mean()), "row_recall": float(rows.recall.mean()),
         "bcubed_f1": clusters.f1, "bcubed_precision": clusters.precision, "bcubed_recall": clusters.recall,
     }  # fmt: skip
