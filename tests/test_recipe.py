@@ -10,18 +10,21 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torch", reason="training needs dongil[train]")
 
+from bases import tiny_base
+
 from api.cli import app
 from embedder.bundle import load_bundle
 from embedder.encoder import Encoder
 from embedder.errors import InputError
 from index.decision import Decision
 from index.matcher import Matcher
-from training.recipe import parse_config
+from training.settings import parse_config
 
 SETTINGS = (
     "hidden=32,layers=1,heads=2,intermediate=64,vocabulary=500,contrast_steps=30,arcface_steps=10,"
     "products_per_batch=32,validate_every=20"
 )
+SMALL = ("--base", "small", "--config", SETTINGS)
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def labelled(tmp_path: Path) -> Path:
 
 def test_train_writes_a_bundle_that_matches(tmp_path: Path, labelled: Path) -> None:
     model = tmp_path / "model"
-    command = ["train", str(labelled), "-o", str(model), "--config", SETTINGS, "--test-where", "nothing=1"]
+    command = ["train", str(labelled), "-o", str(model), *SMALL, "--test-where", "nothing=1"]
     first = CliRunner().invoke(app, command)
     assert first.exit_code == 0, first.output
     bundle = load_bundle(model)
@@ -59,6 +62,74 @@ def test_train_writes_a_bundle_that_matches(tmp_path: Path, labelled: Path) -> N
     assert load_bundle(model).fingerprint == bundle.fingerprint
 
 
+@pytest.fixture
+def pairs(tmp_path: Path, labelled: Path) -> Path:
+    """The toy as pairs: each product's two titles, and each product against the next; one contradiction."""
+    rows = [line.split(",") for line in labelled.read_text(encoding="utf-8").splitlines()[1:]]
+    titles = [title for title, _ in rows]
+    lines = [f"{titles[i]},{titles[i + 1]},1" for i in range(0, len(titles), 2)]
+    lines += [f"{titles[i]},{titles[i + 2]},0" for i in range(0, len(titles) - 2, 2)]
+    lines += [f"{titles[1]},{titles[0]},0"]
+    path = tmp_path / "toy-pairs.csv"
+    path.write_text("title_a,title_b,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_train_learns_from_pairs_and_tells_out_of_fold_scores(tmp_path: Path, pairs: Path) -> None:
+    model = tmp_path / "model"
+    command = ["train", str(pairs), "-o", str(model), *SMALL]
+    stopped = CliRunner().invoke(app, command)
+    assert stopped.exit_code == 1
+    assert "line 601 calls" in stopped.output
+    assert not model.exists()
+    command += ["--conflicts", "drop", "--folds", "2"]
+    first = CliRunner().invoke(app, command)
+    assert first.exit_code == 0, first.output
+    assert "1 pairs called different left out" in first.output
+    assert "fold 2 of 2, arcface" in first.output
+    told = load_bundle(model).read_json("metrics.json")["folds"]
+    assert told["number"] == 2
+    scores = told["by_set"]["toy-pairs"]
+    assert sum(scores["rows"]["folds"]) == 600
+    for measure in ("row_f1", "bcubed_f1"):
+        assert scores[measure]["mean"] == pytest.approx(sum(scores[measure]["folds"]) / 2)
+        assert scores[measure]["sd"] is not None
+    # The same command takes up every fold where it ended.
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 0, again.output
+    assert "contrast 30/30" not in again.output
+    assert load_bundle(model).read_json("metrics.json")["folds"] == told
+
+
+def test_a_run_is_not_taken_up_with_other_labels(tmp_path: Path, labelled: Path) -> None:
+    command = ["train", str(labelled), "-o", str(tmp_path / "model"), *SMALL, "--work", str(tmp_path / "w")]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    with labelled.open("a", encoding="utf-8") as file:
+        file.writelines(f"새 상품 {n}호,새 {n}\n새상품{n}호,새 {n}\n" for n in range(9))
+    answer = CliRunner().invoke(app, command)
+    assert answer.exit_code == 1
+    assert "a run on other labels; expected the same ones, or another folder" in " ".join(answer.output.split())
+
+
+def test_an_output_in_the_way_is_refused_before_any_training(tmp_path: Path, labelled: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.txt").write_text("keep", encoding="utf-8")
+    answer = CliRunner().invoke(app, ["train", str(labelled), "-o", str(tmp_path / "model"), *SMALL])
+    assert answer.exit_code == 1
+    assert "something else stands here" in answer.output
+    assert not (tmp_path / "model.work").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [([], "expected a folder, or --dry-run"), (["-o", "m", "--folds", "1"], "expected 2 or more, or 0 for none")],
+)
+def test_wrong_usage_is_told(labelled: Path, options: list[str], message: str) -> None:
+    answer = CliRunner().invoke(app, ["train", str(labelled), *options])
+    assert answer.exit_code == 2
+    assert message in " ".join(answer.output.replace("│", " ").split())
+
+
 def test_too_few_labels_are_refused_before_any_training(tmp_path: Path) -> None:
     path = tmp_path / "few.csv"
     path.write_text("title,cluster_id\na,1\nb,1\nc,2\n", encoding="utf-8")
@@ -68,8 +139,43 @@ def test_too_few_labels_are_refused_before_any_training(tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
+def test_train_takes_any_base(tmp_path: Path, labelled: Path) -> None:
+    base, model = tiny_base(tmp_path / "base", "roberta"), tmp_path / "model"
+    settings = "contrast_steps=6,arcface_steps=3,products_per_batch=32,pooling=cls,dimension=16,batch_norm=1"
+    answer = CliRunner().invoke(
+        app, ["train", str(labelled), "-o", str(model), "--base", str(base), "--config", settings]
+    )
+    assert answer.exit_code == 0, answer.output
+    bundle = load_bundle(model)
+    assert (bundle.config.dimensions, bundle.config.pooling) == (16, "cls")
+    assert bundle.config.architecture == "RobertaModel of base, 2 layers, hidden 32"
+    assert bundle.read_json("metrics.json")["config"]["base"] == str(base)
+    assert "learnt from titles" not in (model / "README.md").read_text(encoding="utf-8")
+    assert Encoder(bundle).encode(["농심 라면 7호 120g"]).shape == (1, 16)
+
+
+def test_a_base_that_is_no_encoder_is_refused_before_any_training(tmp_path: Path, labelled: Path) -> None:
+    base = tiny_base(tmp_path / "base", is_decoder=True)
+    answer = CliRunner().invoke(app, ["train", str(labelled), "-o", str(tmp_path / "model"), "--base", str(base)])
+    assert answer.exit_code == 1
+    assert "which is no text encoder" in " ".join(answer.output.split())
+    assert not (tmp_path / "model").exists()
+
+
+def test_settings_hang_on_the_base() -> None:
+    assert parse_config("batch_norm=1,pooling=cls", "a/b").batch_norm is True
+    assert parse_config("batch_norm=false", "a/b") == parse_config("", "a/b")
+    with pytest.raises(InputError, match="setting layers is of --base small; a/b brings its own"):
+        parse_config("layers=2", "a/b")
+
+
 @pytest.mark.parametrize(
-    ("text", "message"), [("depth=3", "no setting 'depth'"), ("layers=three", "layers is 'three'; expected int")]
+    ("text", "message"),
+    [
+        ("depth=3", "no setting 'depth'"),
+        ("layers=three", "layers is 'three'; expected int"),
+        ("batch_norm=2", "batch_norm is '2'; expected bool"),
+    ],
 )
 def test_wrong_settings_are_named(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -1,234 +1,226 @@
-"""Export: a trained BERT as an ONNX graph for serving, in float32 or int8, and the proof that they agree.
+"""Export: a trained model as ONNX for serving, in float32 and int8, and the proof that the graph is the model.
 
-The graph is written operator by operator rather than traced, for three reasons measured in benchmarks/LOG.md:
-quantised attention and feed-forward layers map onto single onnxruntime kernels; layer norms stay apart (fused with
-the residual they run seven times slower on a CPU); and activation scales are constants, so that a title's vector does
-not depend on its batch mates. Weights keep 7 bits: 8 saturate in the 16-bit sums of processors without VNNI, and the
-same title would get another vector on another machine.
+Our own BERT is written by ``training.graph``; any other encoder is traced by torch, and its int8 graph is made here:
+every matrix multiplication with a weight takes int8 on both sides, where each token has a scale of its own (token-wise
+quantisation: Yao et al. 2022, ZeroQuant). onnxruntime's own dynamic quantisation has one scale a batch, so that a
+title's vector would hang on its batch mates by 0.01 and more. Weights keep 7 bits, as in ``training.graph``.
 
-It knows trained weights and ONNX. It does not know labels, thresholds or bundles.
+All graphs share one face: ``input_ids`` int64 (batch, tokens) and ``lengths`` int32 (batch,) in, ``vectors`` float32
+(batch, dimension) out, unit rows. It does not know labels, thresholds or bundles, nor which precision is good enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+from transformers import BertModel
 
-from training.train import TitleModel
+from embedder.errors import InputError
+from training.graph import MS, calibrate, quantized_columns, quantized_rows, to_onnx
+from training.model import TitleModel
 
-_MS = "com.microsoft"
-_OPSET = 18
-_WEIGHT_LEVELS = 63  # 7 bits, signed
+PARITY = 0.9999  # the least cosine between the model's vector and the float32 graph's
+_OPSET = 20  # the first with Gelu as one operator
 
-Float = npt.NDArray[np.float32]
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Token ids and attention mask, both int64, shape (batch, tokens); padding stands at the right."""
 
 
-class _Graph:
-    """Nodes and constants in the making; every method returns the name of what it adds."""
+def export(model: TitleModel, batches: Sequence[Batch]) -> Iterator[tuple[str, bytes]]:
+    """The serving graphs of a model on the CPU, float32 first, each made when it is asked for.
+
+    Args:
+        model: trained; it is left in ``eval``.
+        batches: of sample titles, for activation scales and parity.
+
+    Yields:
+        The precision, "float32" or "int8", and the ONNX file.
+
+    Raises:
+        InputError: torch cannot trace the encoder, or the float32 graph answers otherwise than the model.
+    """
+    model.eval()
+    own = isinstance(model.bert, BertModel) and model.bert.config.hidden_act == "relu"
+    graph = to_onnx(model) if own else trace(model)
+    data = graph.SerializeToString()
+    check_parity(model, data, batches[:: max(1, len(batches) // 8)])
+    yield "float32", data
+    small = to_onnx(model, calibrate(model, batches)) if own else quantize(graph)
+    yield "int8", small.SerializeToString()
+
+
+@torch.no_grad()
+def check_parity(model: TitleModel, data: bytes, batches: Sequence[Batch]) -> float:
+    """The least cosine between the model's vectors and a graph's.
+
+    Raises:
+        InputError: it is below ``PARITY``.
+    """
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # as it is served
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    least = 1.0
+    for ids, mask in batches:
+        given = {"input_ids": ids.numpy(), "lengths": mask.sum(1).numpy().astype(np.int32)}
+        cosines = (session.run(None, given)[0] * model(ids, mask).numpy()).sum(1)
+        least = float(np.minimum(least, cosines.min()))  # and not min, which forgets a value that is no number
+    if not least >= PARITY:
+        raise InputError(
+            f"the exported graph answers otherwise than the trained model: a cosine of {least:.6f}; expected {PARITY}"
+        )
+    return least
+
+
+class _Served(nn.Module):
+    """The model with the serving graph's inputs, and its head folded into one layer."""
+
+    def __init__(self, model: TitleModel) -> None:
+        super().__init__()
+        self.model = model
+        self.padding = int(model.bert.config.pad_token_id or 0)
+        self.head: nn.Linear | None = None
+        if head := model.head():
+            self.head = nn.Linear(head[0].shape[1], head[0].shape[0])
+            self.head.load_state_dict({"weight": head[0], "bias": head[1]})
+
+    def forward(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        mask = torch.arange(input_ids.shape[1], device=input_ids.device) < lengths.unsqueeze(1)
+        # Some encoders count positions by what is not padding, and the server pads with 0 whatever the model.
+        pooled = self.model.pool(torch.where(mask, input_ids, self.padding), mask.long())
+        if self.head is not None:
+            pooled = self.head(pooled)
+        return nn.functional.normalize(pooled, dim=-1)
+
+
+@torch.no_grad()
+def trace(model: TitleModel) -> onnx.ModelProto:
+    """The float32 graph of any encoder, as torch traces it.
+
+    Raises:
+        InputError: torch cannot.
+    """
+    served = _Served(model).eval()
+    example = (torch.ones((2, 7), dtype=torch.int64), torch.tensor([7, 3], dtype=torch.int32))
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    try:
+        logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "traced.onnx"
+            # of Python values that a trace makes constants; parity on titles of other lengths tells if one mattered
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                served, example, path, dynamo=False, opset_version=_OPSET,
+                input_names=["input_ids", "lengths"], output_names=["vectors"],
+                dynamic_axes={"input_ids": {0: "batch", 1: "tokens"}, "lengths": {0: "batch"}, "vectors": {0: "batch"}},
+            )  # fmt: skip
+            return _resolved(onnx.load(path).graph)
+    except (RuntimeError, TypeError, ValueError, NotImplementedError, torch.onnx.errors.OnnxExporterError) as error:
+        kind = type(model.bert).__name__
+        raise InputError(f"torch cannot trace {kind} into ONNX: {error}; expected another base") from error
+    finally:
+        logger.setLevel(level)
+
+
+def _resolved(graph: onnx.GraphProto) -> onnx.ModelProto:
+    """The graph without its Identity nodes, so that layers that share a weight name it alike."""
+    same: dict[str, str] = {}
+    nodes, ends = [], {one.name for one in graph.output}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = same.get(name, name)
+        if node.op_type == "Identity" and node.output[0] not in ends:
+            same[node.output[0]] = node.input[0]
+        else:
+            nodes.append(node)
+    return _model(graph, nodes, graph.initializer)
+
+
+def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A traced graph with int8 multiplications and tables; the head, one row a title, stays float32."""
+    weights = {one.name: one for one in model.graph.initializer}
+    rewriting = _Rewriting()
+    for node in model.graph.node:
+        name = {"MatMul": node.input[-1:], "Gather": node.input[:1]}.get(node.op_type, [""])[0]
+        fits = name in weights and len(weights[name].dims) == 2 and weights[name].data_type == TensorProto.FLOAT
+        if fits and node.op_type == "MatMul":
+            rewriting.multiply(node, numpy_helper.to_array(weights[name]))
+        elif fits and not any(one.name == "axis" and one.i for one in node.attribute):
+            rewriting.look_up(node, numpy_helper.to_array(weights[name]))
+        else:
+            rewriting.nodes.append(node)
+    used = {name for node in rewriting.nodes for name in node.input}
+    kept = [one for name, one in weights.items() if name in used]
+    return _model(model.graph, rewriting.nodes, [*kept, *rewriting.constants.values()])
+
+
+def _model(
+    graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto], constants: Sequence[onnx.TensorProto]
+) -> onnx.ModelProto:
+    """A model with the inputs and outputs of a graph."""
+    return helper.make_model(
+        helper.make_graph(nodes, "title encoder", graph.input, graph.output, constants),
+        opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid(MS, 1)], ir_version=9,
+        producer_name="dongil",
+    )  # fmt: skip
+
+
+class _Rewriting:
+    """Nodes and constants of an int8 graph in the making."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
 
-    def constant(self, name: str, value: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
-        # ascontiguousarray would make a scalar a vector
-        self.constants.setdefault(name, numpy_helper.from_array(np.array(value, dtype, order="C"), name))
+    def constant(self, name: str, value: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
+        self.constants[name] = numpy_helper.from_array(np.array(value, dtype, order="C"), name)
         return name
 
-    def add(self, op: str, *inputs: str, domain: str = "", output: str = "", **attributes: Any) -> str:
-        output = output or f"{op}_{len(self.nodes)}"
+    def add(self, op: str, *inputs: str, output: str, domain: str = "", **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=output, domain=domain, **attributes))
         return output
 
-    def layer_norm(self, value: str, name: str, weights: Mapping[str, Float], epsilon: float) -> str:
-        gamma = self.constant(f"{name}.weight", weights[f"{name}.weight"])
-        beta = self.constant(f"{name}.bias", weights[f"{name}.bias"])
-        return self.add("LayerNormalization", value, gamma, beta, axis=-1, epsilon=epsilon)
+    def multiply(self, node: onnx.NodeProto, weight: npt.NDArray[np.float32]) -> None:
+        """``value @ weight`` in int8: each row of ``value`` is scaled to the levels -127 to 127, and back."""
+        value, name = node.input
+        out = node.output[0]
+        if f"{name}.int8" not in self.constants:
+            levels, steps = quantized_columns(weight)
+            self.constant(f"{name}.int8", levels, np.int8)
+            self.constant(f"{name}.steps", steps, np.float32)
+        last, most = self.constant("int8.last", [-1], np.int64), self.constant("int8.most", 127, np.float32)
+        one, middle = self.constant("int8.one", 1, np.float32), self.constant("int8.middle", 128, np.uint8)
+        least = self.constant("int8.least", 1e-12, np.float32)
+        peak = self.add("ReduceMax", self.add("Abs", value, output=f"{out}.abs"), last, output=f"{out}.peak")
+        step = self.add("Div", self.add("Max", peak, least, output=f"{out}.held"), most, output=f"{out}.step")
+        scaled = self.add("Div", value, step, output=f"{out}.scaled")
+        rounded = self.add("QuantizeLinear", scaled, one, middle, output=f"{out}.levels")
+        product = self.add(
+            "MatMulIntegerToFloat", rounded, f"{name}.int8", one, f"{name}.steps", middle,
+            self.constant("int8.zero", 0, np.int8), output=f"{out}.product", domain=MS,
+        )  # fmt: skip
+        self.add("Mul", product, step, output=out)
 
-    def quantize(self, value: str, name: str, scale: float) -> tuple[str, str]:
-        step = self.constant(f"{name}.step", scale)
-        return self.add("QuantizeLinear", value, step, self.constant("middle", 128, np.uint8)), step
-
-
-def _quantized(weight: Float) -> tuple[npt.NDArray[np.int8], Float]:
-    """Column-wise symmetric quantisation of an (inputs, outputs) matrix: levels and the step of each column."""
-    step = np.abs(weight).max(axis=0) / _WEIGHT_LEVELS
-    step = np.where(step == 0, 1, step).astype(np.float32)
-    return np.round(weight / step).astype(np.int8), step
-
-
-def _embedding(graph: _Graph, name: str, table: Float, ids: str, *, small: bool) -> str:
-    """Look up rows of a table; ``small`` keeps it as int8 with a step a row: a quarter of the size, on disk and off."""
-    if not small:
-        return graph.add("Gather", graph.constant(name, table), ids)
-    step = np.abs(table).max(axis=1, keepdims=True) / 127
-    step = np.where(step == 0, 1, step).astype(np.float32)
-    levels = graph.constant(f"{name}.int8", np.round(table / step), np.int8)
-    rows = graph.add("Cast", graph.add("Gather", levels, ids), to=TensorProto.FLOAT)
-    return graph.add("Mul", rows, graph.add("Gather", graph.constant(f"{name}.step", step), ids))
-
-
-def _linear(graph: _Graph, value: str, name: str, weights: Mapping[str, Float], scale: float | None) -> str:
-    """``value @ W.T + b`` over the last axis; in int8 when the activation's scale is given."""
-    matrix, bias = weights[f"{name}.weight"].T, graph.constant(f"{name}.bias", weights[f"{name}.bias"])
-    if scale is None:
-        return graph.add("Add", graph.add("MatMul", value, graph.constant(f"{name}.weight", matrix)), bias)
-    levels, step = _quantized(matrix)
-    quantized, value_step = graph.quantize(value, name, scale)
-    return graph.add(
-        "MatMulIntegerToFloat", quantized, graph.constant(f"{name}.int8", levels, np.int8),
-        value_step, graph.constant(f"{name}.steps", step), "middle", graph.constant("zero", 0, np.int8), bias,
-        domain=_MS,
-    )  # fmt: skip
-
-
-def _attention(
-    graph: _Graph, value: str, layer: str, weights: Mapping[str, Float], heads: int, scale: float | None
-) -> str:
-    parts = [f"{layer}.attention.self.{part}" for part in ("query", "key", "value")]
-    matrix = np.concatenate([weights[f"{part}.weight"].T for part in parts], axis=1)
-    bias = graph.constant(f"{layer}.qkv.bias", np.concatenate([weights[f"{part}.bias"] for part in parts]))
-    if scale is None:
-        matrix_name = graph.constant(f"{layer}.qkv.weight", matrix)
-        return graph.add("Attention", value, matrix_name, bias, "lengths", domain=_MS, num_heads=heads)
-    levels, step = _quantized(matrix)
-    quantized, value_step = graph.quantize(value, f"{layer}.qkv", scale)
-    return graph.add(
-        "QAttention", quantized, graph.constant(f"{layer}.qkv.int8", levels, np.int8), bias,
-        value_step, graph.constant(f"{layer}.qkv.steps", step), "lengths", "middle",
-        graph.constant("zero", 0, np.int8), domain=_MS, num_heads=heads,
-    )  # fmt: skip
-
-
-def _feed_forward(
-    graph: _Graph, value: str, layer: str, weights: Mapping[str, Float], scales: Mapping[str, float] | None, hidden: int
-) -> str:
-    up, down = f"{layer}.intermediate.dense", f"{layer}.output.dense"
-    if scales is None:
-        return _linear(graph, graph.add("Relu", _linear(graph, value, up, weights, None)), down, weights, None)
-    # One kernel multiplies, adds the bias, requantises and, because its smallest output level is zero, is the ReLU.
-    levels, step = _quantized(weights[f"{up}.weight"].T)
-    quantized, value_step = graph.quantize(value, up, scales[up])
-    rows = graph.add("Reshape", quantized, graph.constant("rows", [-1, hidden], np.int64))
-    bias = np.round(weights[f"{up}.bias"] / (np.float32(scales[up]) * step))
-    out_step = graph.constant(f"{down}.step", scales[down])
-    nothing = graph.constant("nothing", 0, np.uint8)
-    inner = graph.add(
-        "QGemm", rows, value_step, "middle", graph.constant(f"{up}.int8", levels, np.int8),
-        graph.constant(f"{up}.steps", step), graph.constant(f"{up}.zeros", np.zeros(len(step)), np.int8),
-        graph.constant(f"{up}.bias.int32", bias, np.int32), out_step, nothing, domain=_MS,
-    )  # fmt: skip
-    levels, step = _quantized(weights[f"{down}.weight"].T)
-    outer = graph.add(
-        "MatMulIntegerToFloat", inner, graph.constant(f"{down}.int8", levels, np.int8), out_step,
-        graph.constant(f"{down}.steps", step), nothing, graph.constant("zero", 0, np.int8),
-        graph.constant(f"{down}.bias", weights[f"{down}.bias"]), domain=_MS,
-    )  # fmt: skip
-    return graph.add("Reshape", outer, graph.add("Shape", value))
-
-
-def to_onnx(model: TitleModel, scales: Mapping[str, float] | None = None) -> onnx.ModelProto:
-    """The serving graph of a model.
-
-    Inputs ``input_ids`` int64 (batch, tokens) and ``lengths`` int32 (batch,), the number of tokens of each title, whose
-    padding stands at the right. Output ``vectors`` float32 (batch, dimensions), unit rows.
-
-    Args:
-        model: mean-pooled BERT with ReLU.
-        scales: activation scales from ``calibrate`` for int8; None for float32.
-
-    Raises:
-        ValueError: the model has another activation than ReLU.
-    """
-    config = model.bert.config
-    if config.hidden_act != "relu":
-        raise ValueError(f"hidden_act is {config.hidden_act!r}; the exporter writes relu")
-    weights: dict[str, Float] = {k: v.float().numpy() for k, v in model.bert.state_dict().items()}
-    graph, epsilon = _Graph(), float(config.layer_norm_eps)
-    small = scales is not None
-    words = _embedding(graph, "words", weights["embeddings.word_embeddings.weight"], "input_ids", small=small)
-    # Positions 0..tokens-1, and the one token type there is, as one table.
-    place = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
-    tokens = graph.add("Shape", "input_ids", start=1, end=2)
-    first = graph.constant("first", [0], np.int64)
-    places = graph.add("Slice", graph.constant("places", place), first, tokens, first)
-    value = graph.layer_norm(graph.add("Add", words, places), "embeddings.LayerNorm", weights, epsilon)
-    for number in range(config.num_hidden_layers):
-        layer = f"encoder.layer.{number}"
-        out = f"{layer}.attention.output.dense"
-        scale = scales[f"{layer}.qkv"] if scales else None
-        mixed = _attention(graph, value, layer, weights, config.num_attention_heads, scale)
-        mixed = graph.add("Add", _linear(graph, mixed, out, weights, scales[out] if scales else None), value)
-        value = graph.layer_norm(mixed, f"{layer}.attention.output.LayerNorm", weights, epsilon)
-        fed = _feed_forward(graph, value, layer, weights, scales, config.hidden_size)
-        value = graph.layer_norm(graph.add("Add", fed, value), f"{layer}.output.LayerNorm", weights, epsilon)
-    _pool(graph, value, tokens)
-    return helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "title encoder",
-            [
-                helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "tokens"]),
-                helper.make_tensor_value_info("lengths", TensorProto.INT32, ["batch"]),
-            ],
-            [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["batch", config.hidden_size])],
-            list(graph.constants.values()),
-        ),
-        opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid(_MS, 1)],
-        ir_version=9,
-        producer_name="dongil",
-    )
-
-
-def _pool(graph: _Graph, value: str, tokens: str) -> None:
-    """Sum over the real tokens of each title, scaled to length 1 (the mean's factor falls out)."""
-    scalar = graph.add("Squeeze", tokens)
-    zero, one = graph.constant("from", 0, np.int64), graph.constant("by", 1, np.int64)
-    steps = graph.add("Cast", graph.add("Range", zero, scalar, one), to=TensorProto.INT32)
-    ends = graph.add("Unsqueeze", "lengths", graph.constant("column", [1], np.int64))
-    mask = graph.add("Cast", graph.add("Less", steps, ends), to=TensorProto.FLOAT)
-    summed = graph.add("MatMul", graph.add("Unsqueeze", mask, "column"), value)
-    graph.add("LpNormalization", graph.add("Squeeze", summed, "column"), output="vectors", axis=-1, p=2)
-
-
-@torch.no_grad()
-def calibrate(model: TitleModel, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float]:
-    """The step of each quantised activation, from the largest value met over sample batches.
-
-    Args:
-        model: the trained encoder.
-        batches: (input_ids, attention_mask) pairs; padding is left out of the count.
-    """
-    largest: dict[str, float] = {}
-    mask = torch.empty(0)
-
-    def watch(name: str, levels: int) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:
-        def hook(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            peak = float(inputs[0][mask].abs().max())
-            largest[name] = max(largest.get(name, 1e-6), peak / levels)
-
-        return hook
-
-    handles = []
-    for number, layer in enumerate(cast(Any, model.bert.encoder).layer):
-        prefix = f"encoder.layer.{number}"
-        for name, module, levels in (
-            (f"{prefix}.qkv", layer.attention.self.query, 127),
-            (f"{prefix}.attention.output.dense", layer.attention.output.dense, 127),
-            (f"{prefix}.intermediate.dense", layer.intermediate.dense, 127),
-            (f"{prefix}.output.dense", layer.output.dense, 255),
-        ):
-            handles.append(module.register_forward_pre_hook(watch(name, levels)))
-    model.eval()
-    for ids, attention_mask in batches:
-        mask = attention_mask.bool()
-        model(ids, attention_mask)
-    for handle in handles:
-        handle.remove()
-    return largest
+    def look_up(self, node: onnx.NodeProto, table: npt.NDArray[np.float32]) -> None:
+        """Rows of a table that is kept as int8 with a step a row: a quarter of the size, on disk and off."""
+        name, ids = node.input
+        out = node.output[0]
+        if f"{name}.int8" not in self.constants:
+            levels, steps = quantized_rows(table)
+            self.constant(f"{name}.int8", levels, np.int8)
+            self.constant(f"{name}.steps", steps, np.float32)
+        rows = self.add("Gather", f"{name}.int8", ids, output=f"{out}.int8")
+        floats = self.add("Cast", rows, output=f"{out}.float", to=TensorProto.FLOAT)
+        self.add("Mul", floats, self.add("Gather", f"{name}.steps", ids, output=f"{out}.step"), output=out)

@@ -7,36 +7,46 @@ modules of this folder together and holds no method of its own.
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from embedder.bundle import Bundle, BundleConfig, load_bundle, write_bundle
+from embedder.bundle import BACKGROUND, PROBABILITY, Bundle, BundleConfig, load_bundle, write_bundle
 from embedder.encoder import Encoder
 from embedder.errors import InputError
 from embedder.text import clean
+from index.blending import BlendConfig
 from index.items import read_items
 from index.vectors import VectorIndex, Vectors
+from training.backbone import SMALL, load_tokenizer
 from training.card import model_card
-from training.decide import Choice, Pool, choose_decision, scores_at
+from training.decide import Choice, choose_decision, scores_at
 from training.evaluate import row_curve
-from training.export import calibrate, to_onnx
-from training.labels import Labelled, gather_products, read_labelled
-from training.train import TitleModel, TrainConfig, Trainer, encode
+from training.export import Batch, export
+from training.folds import Scores, fold_set, over_folds
+from training.labels import Columns, Labelled, Products, gather_products, read_labelled
+from training.model import TitleModel, encode
+from training.pools import Background, Encode, background_of, pool_of, remembering, variants_of
+from training.pseudo import join_pseudo
+from training.teachers import ask_teachers
+from training.train import TrainConfig, Trainer
 from training.vocabulary import learn_vocabulary
 
 INT8_MAY_LOSE = 0.003  # row-F1 on validation products, against float32
 _ENOUGH_ROWS = 150  # validation rows; a smaller set is not asked when a larger one can be
 _FEWEST_ROWS = 20
-_POOL = 20_000  # rows of the pool in which rows are judged, at most
-_QUICK_POOL = 5_000  # the same while training
+QUICK_POOL = 5_000  # rows of the pool in which rows are judged while training, at most
+_LABELS = "labels.sha256"  # beside the checkpoints: what they were trained on
 _Report = Callable[[str, int, int, dict[str, float]], None]
 
 
@@ -45,12 +55,20 @@ class Recipe:
     """What a bundle is made from; it stands in the card.
 
     Attributes:
-        labelled: files of titles with a product id.
+        labelled: files of titles with a product id, or of labelled pairs of titles.
         unlabelled: files of titles alone.
         test_where: (column, value) of a published test part; see ``read_labelled``.
         weights: of a set in the choice of model and decision, by name; 1 where not named.
         command: as the user typed it.
         notes: what the card is to say of data, teacher and licences.
+        columns: of the labelled files, where the known names do not do.
+        conflicts: whether pairs that contradict each other stop the run, or the negative ones are left out.
+        teachers: bundles that the model learns from beside its labels; see ``training.distill``.
+        pseudo: (bundle, number): a teacher whose clusters of so many unlabelled titles train too; see
+            ``training.pseudo``.
+        folds: of how many models, each trained without its fold, out-of-fold scores are to stand in the metrics;
+            0 for none. The bundle's own model is trained as ever, on the usual split.
+        blend: how far vectors are blended before pairs are judged.
     """
 
     labelled: Sequence[str]
@@ -59,33 +77,161 @@ class Recipe:
     weights: dict[str, float] = field(default_factory=dict)
     command: str = ""
     notes: str = ""
+    columns: Columns = field(default_factory=Columns)
+    conflicts: Literal["stop", "drop"] = "stop"
+    folds: int = 0
+    teachers: Sequence[str] = ()
+    pseudo: tuple[str, int] | None = None
+    blend: BlendConfig = field(default_factory=BlendConfig)
 
 
-def make_bundle(recipe: Recipe, output: str | Path, config: TrainConfig, work: Path, report: _Report) -> Bundle:
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model, the sets it may be judged on, the titles it was trained on, and its teachers' fingerprints."""
+
+    model: TitleModel
+    tokenizer: Tokenizer
+    history: list[dict[str, Any]]
+    judged: list[Labelled]
+    titles: list[str]
+    teachers: tuple[str, ...] = ()
+
+    def encode(self, titles: list[str]) -> Vectors:
+        """Vectors of raw titles, in float32."""
+        return encode(self.model, self.tokenizer, [clean(title) or title for title in titles])
+
+
+def make_bundle(
+    recipe: Recipe,
+    output: str | Path,
+    config: TrainConfig,
+    work: Path,
+    report: _Report,
+    say: Callable[[str], None] = lambda _: None,
+) -> Bundle:
     """Run a recipe. ``work`` keeps checkpoints: the same call takes up where an interrupted one stood.
+
+    Args:
+        say: is told, in a sentence each, what of the labels was left out.
 
     Raises:
         InputError: a file cannot be used, no set has enough validation rows to choose by, or the output is in the way.
     """
-    sets = [read_labelled(path, test_where=recipe.test_where) for path in recipe.labelled]
-    unlabelled = [title for path in recipe.unlabelled for title in read_items(path).titles]
+    check_output(Path(output))
+    sets, unlabelled = read_sets(recipe), read_unlabelled(recipe)
+    for one in sets:
+        if one.conflicts:
+            say(f"{one.name}: {one.conflicts:,} pairs called different left out: pairs called the same contradict them")
+    judged_sets(sets)  # before hours are spent on folds
+    more = {"folds": over_folds(_fold_scores(recipe, sets, unlabelled, config, work, report))} if recipe.folds else {}
+    return _pack(recipe, output, config, sets, _fit(recipe, sets, unlabelled, config, work, report), more)
+
+
+def check_output(output: Path) -> None:
+    """Refuse a place that no bundle could be written to, before hours are spent.
+
+    Raises:
+        InputError: something else than a bundle stands there.
+    """
+    full = output.exists() and (not output.is_dir() or any(output.iterdir()))
+    if full and not (output / "config.json").is_file():
+        raise InputError("something else stands here; expected a new folder or a model's", file=str(output))
+
+
+def read_sets(recipe: Recipe) -> list[Labelled]:
+    """The labelled files of a recipe. Raises as ``read_labelled``."""
+    return [
+        read_labelled(path, test_where=recipe.test_where, columns=recipe.columns, conflicts=recipe.conflicts)
+        for path in recipe.labelled
+    ]
+
+
+def read_unlabelled(recipe: Recipe) -> list[str]:
+    """The titles of a recipe's unlabelled files."""
+    return [title for path in recipe.unlabelled for title in read_items(path).titles]
+
+
+def _fit(
+    recipe: Recipe,
+    sets: Sequence[Labelled],
+    unlabelled: Sequence[str],
+    config: TrainConfig,
+    work: Path,
+    report: _Report,
+) -> Fitted:
+    """Train on the train parts; the best model is that of the best validation score."""
     products = gather_products(sets, unlabelled)
-    judged = _judged(sets)
-    tokenizer = _vocabulary(work / "tokenizer.json", products.titles, config)
+    judged = judged_sets(sets)
+    if recipe.pseudo:
+        products = join_pseudo(products, *recipe.pseudo, work, seed=config.seed, sure=config.pseudo_sure)
+        joined = np.diff(products.offsets)[products.sources == -1]
+        report("pseudo", int(joined[joined > 1].sum()), recipe.pseudo[1], {"products": float((joined > 1).sum())})
+    digest = check_labels(work, products)
+    work.mkdir(parents=True, exist_ok=True)
+    (work / f"{_LABELS}.new").write_text(digest, encoding="utf-8")
+    (work / f"{_LABELS}.new").replace(work / _LABELS)
+    tokenizer = vocabulary_at(work / "tokenizer.json", products.titles, config)
 
     def validate(model: TitleModel, tokenizer: Tokenizer) -> dict[str, float]:
-        def vectors(titles: list[str]) -> Vectors:
-            return encode(model, tokenizer, [clean(title) or title for title in titles])
-
-        scores = {s.name: _validation_f1(s, vectors) for s in judged}
+        now = Fitted(model, tokenizer, [], judged, products.titles)
+        scores = {s.name: _validation_f1(s, now.encode) for s in judged}
         weights = [recipe.weights.get(name, 1.0) for name in scores]
         return scores | {"score": float(np.average(list(scores.values()), weights=weights))}
 
-    model, history = Trainer(config, products, tokenizer, work, validate, report).run()
-    return _pack(recipe, output, config, sets, judged, products.titles, model, tokenizer, history)
+    teachers = None
+    if recipe.teachers:
+
+        def asked(name: str, done: int, titles: int) -> None:
+            report(f"teacher {name}", done, titles, {})
+
+        teachers = ask_teachers(recipe.teachers, products.titles, work / "teachers", asked)
+    model, history = Trainer(config, products, tokenizer, work, validate, report, teachers).run()
+    return Fitted(model, tokenizer, history, judged, products.titles, teachers.names if teachers else ())
 
 
-def _judged(sets: Sequence[Labelled]) -> list[Labelled]:
+def check_labels(work: Path, products: Products) -> str:
+    """Refuse checkpoints of a run on other labels: its held-out products may be those trained on now.
+
+    Returns:
+        What tells these labels from others, as text.
+
+    Raises:
+        InputError: the run in this folder has other titles, products or sides.
+    """
+    content = (products.titles, *(a.tolist() for a in (products.offsets, products.sources, products.negatives)))
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    path = work / _LABELS
+    if path.exists() and path.read_text(encoding="utf-8") != digest:
+        raise InputError("a run on other labels; expected the same ones, or another folder", file=str(work))
+    return digest
+
+
+def _fold_scores(
+    recipe: Recipe,
+    sets: Sequence[Labelled],
+    unlabelled: Sequence[str],
+    config: TrainConfig,
+    work: Path,
+    report: _Report,
+) -> list[Scores]:
+    """Of each fold: a model that never saw its products, a decision chosen on others, and the scores on them."""
+    parts = [[fold_set(s, fold, recipe.folds) for s in sets] for fold in range(recipe.folds)]
+    for part in parts:
+        judged_sets(part)
+    scores = []
+    for fold, part in enumerate(parts):
+
+        def within(stage: str, step: int, steps: int, values: dict[str, float], fold: int = fold) -> None:
+            report(f"fold {fold + 1} of {recipe.folds}, {stage}", step, steps, values)
+
+        fitted = _fit(recipe, part, unlabelled, config, work / f"fold-{fold}-of-{recipe.folds}", within)
+        common = background_of(fitted.titles)
+        choice = decide(recipe, fitted.judged, fitted.encode, common)
+        scores.append(measure(choice, fitted.judged, fitted.encode, common))
+    return scores
+
+
+def judged_sets(sets: Sequence[Labelled]) -> list[Labelled]:
     """The sets whose validation rows choose model and decision."""
     for enough in (_ENOUGH_ROWS, _FEWEST_ROWS):
         if judged := [s for s in sets if s.splits.count("validation") >= enough and s.splits.count("test")]:
@@ -96,8 +242,14 @@ def _judged(sets: Sequence[Labelled]) -> list[Labelled]:
     )
 
 
-def _vocabulary(path: Path, titles: list[str], config: TrainConfig) -> Tokenizer:
-    """The run's vocabulary: learnt once, then kept with its checkpoints."""
+def vocabulary_at(path: Path, titles: list[str], config: TrainConfig) -> Tokenizer:
+    """The base's tokenizer; for our small model a vocabulary that is learnt once, then kept with the checkpoints.
+
+    Raises:
+        InputError: the base or its tokenizer cannot be used; see ``load_tokenizer``.
+    """
+    if config.base != SMALL:
+        return load_tokenizer(config.base, config.max_length, config.pooling)
     if path.exists():
         return Tokenizer.from_file(str(path))
     tokenizer = learn_vocabulary(titles, config.vocabulary)
@@ -107,52 +259,42 @@ def _vocabulary(path: Path, titles: list[str], config: TrainConfig) -> Tokenizer
     return tokenizer
 
 
-def parse_config(text: str) -> TrainConfig:
-    """``"layers=4,seed=1"`` as a configuration.
-
-    Raises:
-        InputError: a name that TrainConfig does not have, or a value of another type.
-    """
-    known: dict[str, type] = {f.name: type(f.default) for f in fields(TrainConfig)}
-    values: dict[str, Any] = {}
-    for part in filter(None, text.split(",")):
-        name, _, value = part.partition("=")
-        if name not in known:
-            raise InputError(f"no setting {name!r}; expected one of {', '.join(known)}")
-        try:
-            values[name] = known[name](value)
-        except ValueError as error:
-            raise InputError(f"setting {name} is {value!r}; expected {known[name].__name__}") from error
-    return TrainConfig(**values)
+def quick_pool(labelled: Labelled) -> tuple[list[str], list[str], npt.NDArray[np.int64]]:
+    """Validation rows among training rows, a pool that is quick to encode: titles, their products, the judged rows."""
+    judged, others = labelled.part("validation"), labelled.part("train")
+    keep = np.random.default_rng(0).permutation(len(others[0]))[: max(0, QUICK_POOL - len(judged[0]))].tolist()
+    titles, labels = judged[0][:QUICK_POOL], judged[1][:QUICK_POOL]
+    rows = np.arange(len(titles))
+    return titles + [others[0][row] for row in keep], labels + [others[1][row] for row in keep], rows
 
 
-def pool_of(
-    labelled: Labelled,
-    split: str,
-    encoder: Callable[[list[str]], Vectors],
-    *,
-    weight: float = 1.0,
-    size: int = _POOL,
-) -> Pool:
-    """The rows of a split, judged among training rows of their set: ``size`` rows in all, at most.
-
-    Of more rows than that, as many as fit are judged.
-    """
-    judged, others = labelled.part(split), labelled.part("train")
-    titles, labels = judged[0][:size], judged[1][:size]
-    keep = np.random.default_rng(0).permutation(len(others[0]))[: size - len(titles)]
-    pool = titles + [others[0][i] for i in keep]
-    return Pool(
-        labelled.name, encoder(pool), labels + [others[1][i] for i in keep], np.arange(len(titles)), weight
-    )  # fmt: skip
-
-
-def _validation_f1(labelled: Labelled, encoder: Callable[[list[str]], Vectors]) -> float:
-    """Best row-F1 of a set's validation rows over all thresholds, by plain cosine in a pool that is quick to encode."""
-    pool = pool_of(labelled, "validation", encoder, size=_QUICK_POOL)
-    found = VectorIndex.from_vectors(pool.vectors, exact=True).search(pool.vectors[pool.rows], 20)
-    curve = row_curve(found, pool.labels, pool.rows)
+def _validation_f1(labelled: Labelled, encode: Encode) -> float:
+    """Best row-F1 of a set's validation rows over all thresholds, by plain cosine."""
+    titles, labels, rows = quick_pool(labelled)
+    vectors = encode(titles)
+    found = VectorIndex.from_vectors(vectors, exact=True).search(vectors[rows], 20)
+    curve = row_curve(found, labels, rows)
     return round(float(curve.f1[curve.best]), 4)
+
+
+def mean_f1(recipe: Recipe, judged: Sequence[Labelled], encode: Encode) -> float:
+    """Weighted mean over sets of what plain cosines of an encoder are worth while models are compared."""
+    scores = [_validation_f1(s, encode) for s in judged]
+    return float(np.average(scores, weights=[recipe.weights.get(s.name, 1.0) for s in judged]))
+
+
+def decide(recipe: Recipe, judged: Sequence[Labelled], encode: Encode, common: Background) -> Choice:
+    """The decision for an encoder, from the validation rows of its sets."""
+    blend, encode = recipe.blend, remembering(encode)
+    weights = [recipe.weights.get(s.name, 1.0) for s in judged]
+    options: Any = {"common": common}
+    pools = [pool_of(s, "validation", encode, blend, weight=w, **options) for s, w in zip(judged, weights, strict=True)]
+    variants = [
+        pool
+        for s, w in zip(judged, weights, strict=True)
+        for pool in variants_of(s, encode, blend, weight=w, **options)
+    ]
+    return choose_decision(pools, variants, blend)
 
 
 def _pack(
@@ -160,45 +302,60 @@ def _pack(
     output: str | Path,
     config: TrainConfig,
     sets: Sequence[Labelled],
-    judged: Sequence[Labelled],
-    titles: list[str],
-    model: TitleModel,
-    tokenizer: Tokenizer,
-    history: list[dict[str, Any]],
+    fitted: Fitted,
+    more: dict[str, Any],
 ) -> Bundle:
-    model.eval()
-    scales = calibrate(model, _sample_batches(tokenizer, titles))
-    choices: dict[str, tuple[Choice, bytes]] = {}
+    model, tokenizer, judged, titles = fitted.model, fitted.tokenizer, fitted.judged, fitted.titles
     about = BundleConfig(
-        architecture=f"BERT, {config.layers} layers, hidden {config.hidden}, feed-forward {config.intermediate}, ReLU",
-        dimensions=config.hidden,
+        architecture=_architecture(model, config),
+        dimensions=model.dimension,
         vocabulary=model.bert.config.vocab_size,
         max_length=config.max_length,
         precision="int8",
+        pooling=config.pooling,
     )
-    metrics: dict[str, Any] = {"history": history, "config": asdict(config)}
+    metrics: dict[str, Any] = {"history": fitted.history, "config": asdict(config)} | more
+    if fitted.teachers:
+        metrics["teachers"] = list(fitted.teachers)
+    common = background_of(titles)
     with tempfile.TemporaryDirectory() as folder:
-        for precision, graph in (("float32", to_onnx(model)), ("int8", to_onnx(model, scales))):
-            data = graph.SerializeToString()
-            bundle = _draft(Path(folder) / precision, about, precision, data, tokenizer)
-            encoder = Encoder(bundle)
-            pools = [pool_of(s, "validation", encoder.encode, weight=recipe.weights.get(s.name, 1.0)) for s in judged]
-            choices[precision] = choose_decision(pools), data
-            metrics[precision] = {"validation": choices[precision][0].by_set, "row_f1": choices[precision][0].f1}
-        lost = choices["float32"][0].f1 - choices["int8"][0].f1
+        graphs, plain = dict(export(model, sample_batches(tokenizer, titles))), {}
+        for precision, data in graphs.items():
+            encoder = Encoder(_draft(Path(folder) / precision, about, precision, data, tokenizer))
+            plain[precision] = mean_f1(recipe, judged, encoder.encode)
+        lost = plain["float32"] - plain["int8"]
         precision = "int8" if lost <= INT8_MAY_LOSE else "float32"
-        choice, data = choices[precision]
         encoder = Encoder(load_bundle(Path(folder) / precision))
-        metrics["tried"], metrics["precision"] = choice.tried, {"served": precision, "int8_loses": lost}
-        metrics["test"] = _measure(choice, [pool_of(s, "test", encoder.encode) for s in judged])
+        choice = decide(recipe, judged, encoder.encode, common)
+        metrics |= {"validation": choice.by_set, "calibration": choice.calibration}
+        metrics["precision"] = {"served": precision, "int8_loses": lost} | plain
+        metrics["test"] = measure(choice, judged, encoder.encode, common)
     about = BundleConfig(**(asdict(about) | {"precision": precision}))
     card = model_card(
         recipe, config, about, choice, metrics, [(s.name, len(s.titles), len(set(s.groups))) for s in sets]
     )
     return write_bundle(
-        output, about, model=data, tokenizer=tokenizer.to_str(),
+        output, about, model=graphs[precision], tokenizer=tokenizer.to_str(),
         decision=choice.decision.to_json() | {"chosen_on": choice.by_set}, metrics=metrics, card=card,
+        more=deciding_files(choice, common),
     )  # fmt: skip
+
+
+def deciding_files(choice: Choice, common: Background) -> dict[str, bytes]:
+    """What stands in a bundle beside ``decision.json``."""
+    table = io.BytesIO()
+    np.save(table, common, allow_pickle=False)
+    files = {BACKGROUND: table.getvalue()}
+    return files | ({PROBABILITY: choice.trees} if choice.trees else {})
+
+
+def _architecture(model: TitleModel, config: TrainConfig) -> str:
+    """The model in words a person reads."""
+    if config.base == SMALL:
+        return f"BERT, {config.layers} layers, hidden {config.hidden}, feed-forward {config.intermediate}, ReLU"
+    shape, name = model.bert.config, Path(config.base).name if Path(config.base).is_dir() else config.base
+    layers = getattr(shape, "num_hidden_layers", "?")
+    return f"{type(model.bert).__name__} of {name}, {layers} layers, hidden {shape.hidden_size}"
 
 
 def _draft(folder: Path, about: BundleConfig, precision: str, model: bytes, tokenizer: Tokenizer) -> Bundle:
@@ -208,7 +365,8 @@ def _draft(folder: Path, about: BundleConfig, precision: str, model: bytes, toke
     )  # fmt: skip
 
 
-def _sample_batches(tokenizer: Tokenizer, titles: list[str]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def sample_batches(tokenizer: Tokenizer, titles: list[str]) -> list[Batch]:
+    """Titles drawn by a fixed seed, 4,096 at most, in batches of like length: an export is held by them."""
     chosen: npt.NDArray[np.int64] = np.random.default_rng(0).permutation(len(titles))[:4096]
     texts = sorted((titles[i] for i in chosen), key=len)
     encoded = [tokenizer.encode_batch_fast(texts[i : i + 64]) for i in range(0, len(texts), 64)]
@@ -217,6 +375,8 @@ def _sample_batches(tokenizer: Tokenizer, titles: list[str]) -> list[tuple[torch
     ]
 
 
-def _measure(choice: Choice, pools: Sequence[Pool]) -> dict[str, dict[str, float]]:
+def measure(choice: Choice, judged: Sequence[Labelled], encode: Encode, common: Background) -> dict[str, Any]:
     """Test rows, at the decision chosen on validation rows: measured once, for the card."""
+    blend = choice.decision.blend
+    pools = [pool_of(s, "test", encode, blend, common=common) for s in judged]
     return {pool.name: scores_at(choice.decision, pool) for pool in pools}
