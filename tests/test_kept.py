@@ -1,0 +1,114 @@
+"""A base comes back from its file as it was, beside whatever changed since; and no other file is taken for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from living import DECISION, QUERIES, TITLES, loaded_of
+from test_snapshot import IDS, first_of, told
+
+from embedder.encoder import Encoder
+from index.kept import file_of, keep, read_kept
+from index.nodes import key_of
+from index.snapshot import Base, Snapshot
+
+
+@pytest.fixture(scope="module")
+def whole(encoder: Encoder) -> Snapshot:
+    return first_of(IDS, TITLES, encoder)
+
+
+@pytest.fixture
+def file(whole: Snapshot, tmp_path: Path) -> Path:
+    keep(whole.base, file_of(tmp_path, "0123"), DECISION.blend, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["base-0123.npz"]
+    return tmp_path / "base-0123.npz"
+
+
+def test_it_comes_back_as_it_was(whole: Snapshot, file: Path, encoder: Encoder) -> None:
+    found = read_kept(file, loaded_of(IDS, TITLES, encoder.encode(TITLES)), DECISION.blend, None, device="cpu")
+    assert found is not None
+    base, rest = found
+    assert (base.ids, base.titles, base.keys, rest.ids) == (whole.base.ids, whole.base.titles, whole.base.keys, [])
+    again = Snapshot.first(base, encoder.encode, DECISION)
+    assert told(again.match(QUERIES, k=50)) == told(whole.match(QUERIES, k=50))
+    left, right = base.scene.candidates(), whole.base.scene.candidates()
+    np.testing.assert_array_equal(left.left, right.left)
+    np.testing.assert_allclose(left.scores, right.scores, atol=1e-6)
+
+
+def test_what_changed_since_stands_beside_it(whole: Snapshot, file: Path, encoder: Encoder) -> None:
+    """As it does without a restart: items that went, that came, that have another title, and whole nodes that went."""
+    gone = [*IDS[:8], IDS[20]]
+    changes = {IDS[30]: "새우깡 90g", "x": "새우깡 90g", "y": TITLES[40], "z": "소니 WH-1000XM5 블랙"}
+    loaded = loaded_of([*changes], [*changes.values()], encoder.encode([*changes.values()]))
+    without_restart = whole.after(loaded, gone, 7)
+    now = {id: title for id, title in zip(IDS, TITLES, strict=True) if id not in gone} | changes
+    # The store's numbers of nodes stay; those of new nodes go on.
+    vectors = encoder.encode([*now.values()])
+    number = dict(zip([*whole.base.keys], whole.base.numbers.tolist(), strict=True))
+    every = loaded_of([*now], [*now.values()], vectors, 7)
+    texts = [every.titles[int(np.flatnonzero(every.row_of == row)[0])] for row in range(len(every.nodes))]
+    nodes = np.array([number.get(key_of(text), 1_000 + place) for place, text in enumerate(texts)])
+    found = read_kept(file, replace(every, nodes=nodes), DECISION.blend, None, device="cpu")
+    assert found is not None
+    again = Snapshot.first(found[0], encoder.encode, DECISION).after(found[1], (), 7)
+    assert len(again) == len(without_restart) == len(now)
+    for title in (*QUERIES, "새우깡 90g"):
+        ours, theirs = ({m.id for m in one.match([title], threshold=0.5, k=99)[0]} for one in (again, without_restart))
+        assert ours == theirs
+    assert {again.title(id) for id in changes} == {*changes.values()}
+
+
+def test_a_number_that_came_to_another_title_is_seen(file: Path, encoder: Encoder) -> None:
+    loaded = loaded_of(IDS, TITLES, encoder.encode(TITLES))
+    assert read_kept(file, replace(loaded, nodes=loaded.nodes[::-1].copy()), DECISION.blend, None) is None
+
+
+def test_what_it_follows_from_must_be_the_same(file: Path, encoder: Encoder) -> None:
+    loaded = loaded_of(IDS, TITLES, encoder.encode(TITLES))
+    background = np.zeros((2, 1 << 16), np.uint8)
+    assert read_kept(file, loaded, replace(DECISION.blend, stages=1), None) is None
+    assert read_kept(file, loaded, DECISION.blend, background) is None
+    assert read_kept(file, replace(loaded, revision=0), DECISION.blend, None) is None
+    assert read_kept(file.with_name("nothing.npz"), loaded, DECISION.blend, None) is None
+    assert read_kept(file, loaded, DECISION.blend, None) is not None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_a_torn_file_is_none(file: Path, encoder: Encoder, share: float) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    assert read_kept(file, loaded_of(IDS, TITLES, encoder.encode(TITLES)), DECISION.blend, None) is None
+
+
+def test_a_changed_byte_is_seen(file: Path, encoder: Encoder) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert read_kept(file, loaded_of(IDS, TITLES, encoder.encode(TITLES)), DECISION.blend, None) is None
+
+
+def test_nothing_can_be_kept_too(tmp_path: Path, encoder: Encoder) -> None:
+    none = loaded_of([], [], np.empty((0, encoder.dimension), np.float32))
+    file = file_of(tmp_path, "0123")
+    keep(Base.of(none, DECISION.blend, None, device="cpu"), file, DECISION.blend, None)
+    found = read_kept(file, loaded_of(IDS, TITLES, encoder.encode(TITLES)), DECISION.blend, None)
+    assert found is not None
+    assert (found[0].ids, found[1].ids) == ([], IDS)
+
+
+def test_a_failure_midway_leaves_the_old_file(whole: Snapshot, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = file.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space"):
+        keep(whole.base, file, DECISION.blend, None)
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
