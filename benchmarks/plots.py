@@ -15,12 +15,14 @@ from benchmarks.recall import ModelReport, RecallReport
 
 _COLOURS = ("#1f5fbf", "#d1495b", "#2e8b57", "#8a4fbf", "#c77d0a", "#3aa6a6")
 _PARTS = (("precision", 1, "#1f5fbf"), ("recall", 2, "#d1495b"), ("F1", 3, "#222222"))
-_LOW = 0.3  # thresholds below it accept nearly everything
 
 
 def recall_plots(report: RecallReport) -> dict[str, bytes]:
     """File stem -> PNG; a plot that has nothing to show is left out."""
-    plots = {"curves": _curves(report), "precision_recall": _precision_recall(report), "search": _search(report)}
+    plots = {
+        "curves": _curves(report), "precision_recall": _precision_recall(report), "clusters": _clusters(report),
+        "reliability": _reliability(report), "search": _search(report),
+    }  # fmt: skip
     if any(model.pool_sizes for model in report.models):
         plots["pool_sizes"] = _pool_sizes(report)
     return plots
@@ -62,13 +64,14 @@ def _curves(report: RecallReport) -> bytes:
             curve = model.curves["test"][measure]
             for label, at, colour in _PARTS:
                 axes.plot([point[0] for point in curve], [point[at] for point in curve], label=label, color=colour)
-            scores = model.point(model.headline).scores
-            if scores:
-                axes.axvline(scores.threshold, color="#888888", linestyle="--", label="chosen threshold")
+            own = model.point("own").scores
+            f1 = own and (own.row_f1 if measure == "row" else own.pair_f1)
+            if f1:
+                axes.axhline(f1.value, color="#888888", linestyle="--", label="F1 as shipped, no threshold")
             axes.set_title(f"{name}: {words}", fontsize=10)
-            axes.set_xlim(_LOW, 1.0)
+            axes.set_xlim(0, 1)
             axes.set_ylim(0, 1.02)
-            axes.set_xlabel("threshold")
+            axes.set_xlabel("threshold: probability from which a pair is joined")
             axes.grid(alpha=0.25)
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9)
@@ -76,14 +79,14 @@ def _curves(report: RecallReport) -> bytes:
 
 
 def _precision_recall(report: RecallReport) -> bytes:
-    """Pairs: precision against recall, one line a model, a dot at the headline's threshold."""
+    """Pairs: precision against recall, one line a model, a dot where the model stands as it ships."""
     figure = empty_figure(6.2, 4.4)
     axes = figure.subplots()
     for at, (model, name) in enumerate(zip(report.models, _names(report.models), strict=True)):
         colour = _COLOURS[at % len(_COLOURS)]
         curve = [point for point in model.curves["test"]["pair"] if point[2] > 0]
         axes.plot([point[2] for point in curve], [point[1] for point in curve], color=colour, label=name)
-        scores = model.point(model.headline).scores
+        scores = model.point("own").scores
         if scores and scores.pair_recall and scores.pair_precision:
             axes.plot(scores.pair_recall.value, scores.pair_precision.value, "o", color=colour)
     axes.set_xlabel("recall: share of the true pairs that are joined")
@@ -92,6 +95,44 @@ def _precision_recall(report: RecallReport) -> bytes:
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
+    return _png(figure)
+
+
+def _clusters(report: RecallReport) -> bytes:
+    """B-cubed F1 and precision against the threshold: the clusters that are made, beside connected components."""
+    figure = empty_figure(10, 3.6)
+    axes = figure.subplots(1, 2, sharey=True)
+    for at, (model, name) in enumerate(zip(report.models, _names(report.models), strict=True)):
+        colour, curves = _COLOURS[at % len(_COLOURS)], model.curves["test"]
+        for one, (column, words) in zip(axes, ((3, "B-cubed F1"), (1, "B-cubed precision")), strict=True):
+            for measure, line, label in (("bcubed", "o-", name), ("components", "--", f"{name}: connected components")):
+                x, y = [point[0] for point in curves[measure]], [point[column] for point in curves[measure]]
+                one.plot(x, y, line, color=colour, markersize=3, label=label, alpha=1 if measure == "bcubed" else 0.6)
+            one.axvline(model.decision.cluster_threshold, color=colour, linestyle=":")
+            one.set_title(f"{words} (dotted: the model's own threshold)", fontsize=10)
+            one.set_xlabel("threshold: mean probability between two clusters")
+            one.set_ylim(0, 1.02)
+            one.grid(alpha=0.25)
+    axes[0].legend(fontsize=8, loc="lower right")
+    return _png(figure)
+
+
+def _reliability(report: RecallReport) -> bytes:
+    """The share of pairs that are right against the probability they were promised."""
+    figure = empty_figure(5.4, 4.6)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#888888", linestyle="--", label="what is promised")
+    for at, (model, name) in enumerate(zip(report.models, _names(report.models), strict=True)):
+        told = [(one.promised, one.right) for one in model.reliability.bins if one.right]
+        errors = [[i.value - i.low for _, i in told], [i.high - i.value for _, i in told]]
+        x, y = [promised for promised, _ in told], [right.value for _, right in told]
+        axes.errorbar(x, y, yerr=errors, fmt="o-", color=_COLOURS[at % len(_COLOURS)], capsize=3, label=name)
+    axes.set_xlabel("probability that the pairs were given")
+    axes.set_ylabel("share of them that are one product")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="upper left")
     return _png(figure)
 
 
@@ -118,21 +159,24 @@ def _search(report: RecallReport) -> bytes:
 
 
 def _pool_sizes(report: RecallReport) -> bytes:
-    """Row-F1 of the same rows as the pool grows: threshold chosen anew, and kept from the smallest pool."""
+    """Row-F1 of the same rows as the pool grows: as shipped, retuned in each pool, and tuned in the smallest only."""
     figure = empty_figure(6.2, 3.8)
     axes = figure.subplots()
     sizes: list[int] = []
     lowest = 1.0
     for at, (model, name) in enumerate(zip(report.models, _names(report.models), strict=True)):
-        told = [v for v in model.pool_sizes if v.row_f1]
+        told = [v for v in model.pool_sizes if v.row_f1 and v.own_f1]
         sizes = [v.rows for v in told] or sizes
         colour = _COLOURS[at % len(_COLOURS)]
         values = [v.row_f1.value for v in told if v.row_f1]
-        axes.plot([v.rows for v in told], values, "o-", color=colour, label=f"{name}: threshold chosen in each pool")
-        carried = [v.carried_f1 for v in told]
-        lowest = min(lowest, *values, *carried)
-        label = f"{name}: kept from the smallest"
-        axes.plot([v.rows for v in told], carried, "s--", color=colour, alpha=0.7, label=label)
+        own, carried = [v.own_f1.value for v in told if v.own_f1], [v.carried_f1 for v in told]
+        lowest = min([lowest, *values, *own, *carried])
+        for line, y, words in (
+            ("o-", own, "as shipped"), ("^:", values, "one threshold, chosen in each pool"),
+            ("s--", carried, "one threshold, chosen in the smallest"),
+        ):  # fmt: skip
+            alpha = 1 if y is own else 0.6
+            axes.plot([v.rows for v in told], y, line, color=colour, alpha=alpha, label=f"{name}: {words}")
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.set_xticks([], minor=True)

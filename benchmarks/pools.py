@@ -1,8 +1,8 @@
-"""Pools: some rows of a labelled set as one catalogue, searched, and the neighbour lists of the rows that are judged.
+"""Pools: some rows of a labelled set as one catalogue, judged, and the lists of the rows that count.
 
-Search goes through `index.matcher.Matcher`, as it does for users: rows of equal cleaned title are one node there, and
-here each row is given back its own list of rows. Vectors are encoded once and kept by model and titles. It does not
-know thresholds or measures.
+Everything goes through `index.matcher.Matcher`, as it does for users: rows of equal cleaned title are one node there,
+and here each row is given back its own list of rows. Vectors are encoded once and kept by model and titles. It does
+not know measures, nor which threshold is the right one.
 """
 
 from __future__ import annotations
@@ -12,21 +12,26 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.labelled import LabelledSet, Rows
 from embedder.bundle import Bundle
 from embedder.encoder import Encoder
-from index.blending import BlendConfig, Blended, blend_catalogue
-from index.clustering import Edges, edges_of
+from index.blending import BlendConfig, Blended, blend_catalogue, rescore
+from index.clustering import lists_of
 from index.decision import Decision
-from index.matcher import Matcher, Nodes
+from index.evidence import gather
+from index.matcher import Matcher
+from index.nodes import row_neighbours
 from index.vectors import Neighbours, Vectors
 
-WIDTH = 200  # rows a list holds at most: a title that stands hundreds of times would fill memory with itself
+_WIDTH = 100  # nodes a list of candidates holds, as where the decision was chosen
+_PAIRS = 1 << 17  # pairs whose evidence is held at once
 
 
 class CachedEncoder(Encoder):
@@ -113,7 +118,7 @@ class Pool:
         rows: of the set, int64; a row's position in it is its number in the pool.
         labels: product of each, int64.
         judged: side -> numbers in the pool of the rows that are judged.
-        matcher: searched, not blended.
+        matcher: of the rows, by the decision that is measured.
     """
 
     rows: Rows
@@ -121,14 +126,69 @@ class Pool:
     judged: dict[str, Rows]
     matcher: Matcher = field(repr=False)
 
+    @cached_property
+    def searched(self) -> Neighbours:
+        """The nodes' lists as search brings them: by cosine before blending."""
+        plain = self.matcher.blended.stages[0]
+        return rescore(plain, plain, self.matcher.blended.neighbours)
+
     def blend(self, config: BlendConfig) -> Blended:
-        """The catalogue's nodes, blended."""
-        return blend_catalogue(self.matcher.blended.stages[0], self.matcher.blended.neighbours, config)
+        """The catalogue's nodes, blended in another way than the decision's."""
+        return blend_catalogue(self.matcher.blended.stages[0], self.searched, config)
 
     def judge(self, side: str, near: Neighbours) -> Judged:
-        """The judged rows' lists from the nodes' lists."""
+        """The judged rows' lists from the nodes' lists, scored by cosines."""
         rows = self.judged[side]
         return Judged(row_neighbours(self.matcher.nodes, near, rows), self.labels, rows)
+
+    def decide(self, side: str) -> Judged:
+        """The judged rows' candidates, scored by probability."""
+        rows = self.judged[side]
+        return Judged(probable(self.matcher, rows), self.labels, rows)
+
+    def accept(self, judged: Judged) -> Judged:
+        """What the decision accepts of lists by probability where no threshold is named; scored 1."""
+        return replace(judged, neighbours=accepted(self.matcher.decision, judged.neighbours))
+
+    def clusters(self, threshold: float | None = None) -> Rows:
+        """The cluster of each row, int64, at a mean probability above 0; the decision's own by default."""
+        if threshold not in self._clusters:
+            # Over 1 stands the choice to join nothing, which no user can ask for.
+            names = self.matcher.cluster(None if threshold is None else min(threshold, 1.0))
+            self._clusters[threshold] = np.unique(names, return_inverse=True)[1].astype(np.int64)
+        return self._clusters[threshold]
+
+    @cached_property
+    def _clusters(self) -> dict[float | None, Rows]:
+        return {}
+
+    def probability(self, left: Rows, right: Rows) -> npt.NDArray[np.float64]:
+        """The probability that two rows are one product, be they candidates or not; shape (pairs,)."""
+        nodes, side, decision = self.matcher.nodes, self.matcher.scene.side, self.matcher.decision
+        a, b = nodes.node_of[left], nodes.node_of[right]
+        found = np.empty(len(a))
+        for start in range(0, len(a), _PAIRS):
+            block = slice(start, start + _PAIRS)
+            found[block] = decision.probability(gather(side, a[block], side, b[block]))
+        found[~(nodes.readable[a] & nodes.readable[b])] = 0
+        return found
+
+
+def probable(matcher: Matcher, rows: Rows) -> Neighbours:
+    """The candidates of some rows of a catalogue, scored by probability, best first; the row itself is left out."""
+    near = lists_of(len(matcher.nodes.texts), matcher.pairs.edges, _WIDTH)
+    lists = row_neighbours(matcher.nodes, near, rows, twins=matcher.pairs.twins)
+    scores = np.where((lists.ids >= 0) & (lists.ids != rows[:, None]), lists.scores, -np.inf).astype(np.float32)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    scores = np.take_along_axis(scores, order, 1)
+    return Neighbours(np.where(np.isfinite(scores), np.take_along_axis(lists.ids, order, 1), -1), scores)
+
+
+def accepted(decision: Decision, lists: Neighbours) -> Neighbours:
+    """What a decision accepts of lists by probability where no threshold is named; scored 1."""
+    counts = decision.accepted(np.where(lists.ids >= 0, lists.scores, 0).astype(np.float64))
+    taken = np.arange(lists.ids.shape[1]) < counts[:, None]
+    return Neighbours(np.where(taken, lists.ids, -1), np.where(taken, 1, -np.inf).astype(np.float32))
 
 
 def make_pool(
@@ -139,74 +199,19 @@ def make_pool(
     decision: Decision,
     like: Pool | None = None,
 ) -> Pool:
-    """Search some rows of a set among themselves.
+    """Search and blend some rows of a set among themselves.
 
     Args:
         data: the set.
         rows: of the pool; the judged ones among them are those of ``sides``.
         sides: "validation", "test" or both.
         encoder: makes vectors.
-        decision: tells how many candidates a row has.
+        decision: the one that is measured.
         like: a pool that is used again if it is of the same rows.
     """
     if like and np.array_equal(rows, like.rows):
         matcher = like.matcher
     else:
-        plain = replace(decision, blend=replace(decision.blend, stages=0))
-        matcher = Matcher.from_items([str(r) for r in rows], [data.titles[r] for r in rows], encoder, plain)
+        matcher = Matcher.from_items([str(r) for r in rows], [data.titles[r] for r in rows], encoder, decision)
     judged = {side: np.flatnonzero((data.sides[rows] == side) & data.judged[rows]) for side in sides}
     return Pool(rows, data.codes()[rows], judged, matcher)
-
-
-def _members(nodes: Nodes) -> tuple[Rows, Rows, Rows]:
-    """Rows ordered by their node; where each node's begin; how many each has."""
-    counts = np.bincount(nodes.node_of, minlength=len(nodes.texts))
-    return np.argsort(nodes.node_of, kind="stable"), np.cumsum(counts) - counts, counts
-
-
-def row_neighbours(nodes: Nodes, near: Neighbours, rows: Rows, width: int = WIDTH) -> Neighbours:
-    """Lists of rows from lists of nodes: rows of the same node first, as they always stand together, with score 1.
-
-    A node that the encoder cannot read has no neighbours and is nobody's.
-
-    Args:
-        nodes: of the catalogue.
-        near: of every node, best first.
-        rows: whose lists are wanted.
-        width: rows of a list at most.
-    """
-    members, starts, counts = _members(nodes)
-    own = nodes.node_of[rows]
-    ids = near.ids[own]
-    real = (ids >= 0) & (ids != own[:, None]) & nodes.readable[ids] & nodes.readable[own][:, None]
-    listed = np.concatenate([own[:, None], np.where(real, ids, -1)], axis=1)
-    scores = np.concatenate([np.ones((len(rows), 1), np.float32), near.scores[own]], axis=1)
-    held = np.where(listed >= 0, counts[listed], 0)
-    before = np.cumsum(held, axis=1) - held
-    # One entry for every row that a listed node holds: which list and node it is of, and its place within the node.
-    entry = np.repeat(np.arange(held.size), held.ravel())
-    within = np.arange(len(entry)) - np.repeat(np.cumsum(held.ravel()) - held.ravel(), held.ravel())
-    column = before.ravel()[entry] + within
-    kept = column < width
-    entry, within, column = entry[kept], within[kept], column[kept]
-    shape = len(rows), int(column.max(initial=0)) + 1
-    out = Neighbours(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
-    out.ids[entry // held.shape[1], column] = members[starts[listed.ravel()[entry]] + within]
-    out.scores[entry // held.shape[1], column] = scores.ravel()[entry]
-    return out
-
-
-def row_edges(nodes: Nodes, near: Neighbours, floor: float = -1.0) -> Edges:
-    """Edges between rows that connect what the nodes' edges at or above ``floor`` connect: a node's rows by score 1."""
-    members, starts, counts = _members(nodes)
-    edges = edges_of(near, floor)
-    keep = nodes.readable[edges.left] & nodes.readable[edges.right]
-    first = members[starts]
-    a, b = first[edges.left[keep]], first[edges.right[keep]]
-    same = np.repeat(first, counts)
-    twin = members != same
-    left = np.concatenate([np.minimum(a, b), same[twin]])
-    right = np.concatenate([np.maximum(a, b), members[twin]])
-    scores = np.concatenate([edges.scores[keep], np.ones(int(twin.sum()), np.float32)])
-    order = np.lexsort((right, left))
-    return Edges(left[order], right[order], scores[order])

@@ -1,6 +1,6 @@
 """A bundle's ONNX graph turned back into a Hugging Face ``BertModel``, so that other tools can run the same weights.
 
-Reads the initialisers by the names that ``training.export`` gives them, int8 ones multiplied out, and writes the
+Reads the initialisers by the names that ``training.graph`` gives them, int8 ones multiplied out, and writes the
 folder that ``transformers`` and ``sentence-transformers`` load: ``config.json``, ``model.safetensors`` and the
 tokenizer. Activations are not quantised there, so vectors agree closely, not exactly. It does not know torch.
 """

@@ -1,12 +1,13 @@
 """Recall against threshold: what a model finds in a labelled set, what it gets wrong, and which threshold to take.
 
-For each model: encode (kept by fingerprint), search, blend as the model's own decision says, choose every threshold on
-validation products, and report on test products, all judged in one pool. It does not know how a report looks.
+For each model: encode (kept by fingerprint), search and judge as the model's own decision says, choose every threshold
+on validation products, and report on test products, all judged in one pool. A threshold is a probability; the report
+leads with what users get who name none. It does not know how a report looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,18 +16,19 @@ import numpy as np
 from benchmarks.bootstrap import Interval, Values
 from benchmarks.breakdown import Bucket, break_down
 from benchmarks.labelled import LabelledSet
-from benchmarks.measures import KS, PRECISIONS, Scores, Search, Side, chosen, sides_of
+from benchmarks.measures import CLUSTER_GRID, KS, PRECISIONS, Scores, Search, Side, chosen, sides_of
 from benchmarks.mistakes import Mistake, equal_titles, joined_wrongly, parted_wrongly
 from benchmarks.pair_table import PairTable, measure_pairs
 from benchmarks.pools import CachedEncoder, Pool, make_pool
+from benchmarks.reliability import Kept, Reliability, kept, reliability
 from benchmarks.variations import Variation, by_pool_size, by_regime
 from embedder.bundle import load_bundle
 from embedder.errors import InputError
 from index.decision import Decision
 from training.evaluate import Curve
 
-# Thresholds at which curves are told: finer near 1, where blending crowds the scores of what it has drawn together.
-GRID = np.round(np.concatenate([np.arange(0.0, 0.95, 0.005), np.arange(0.95, 1.00001, 0.0005)]), 4)
+GRID = np.arange(0, 1001, 5) / 1000
+"""Probabilities at which curves are told."""
 SIDES = ("validation", "test")
 
 
@@ -59,7 +61,7 @@ class Point:
 
     Attributes:
         name: what it was chosen for; see ``POINTS``.
-        validation: what it reached there: the measure it was chosen for; None for the model's own thresholds.
+        validation: what it reached there: the measure it was chosen for; None for what the model does by itself.
         scores: of the test part; None where no threshold reaches the wish.
     """
 
@@ -68,7 +70,7 @@ class Point:
     scores: Scores | None
 
 
-POINTS = ("own", "own_clusters", "row_f1", "pair_f1", "bcubed_f1", *(f"precision_{round(p * 100)}" for p in PRECISIONS))
+POINTS = ("own", "row_f1", "pair_f1", "bcubed_f1", *(f"precision_{round(p * 100)}" for p in PRECISIONS))
 
 
 @dataclass(frozen=True)
@@ -78,16 +80,19 @@ class ModelReport:
     Attributes:
         name, fingerprint, architecture, precision, dimensions: of the model.
         decision: its own, as it serves.
-        headline: name of the point that the page leads with: "row_f1", or "own" where nothing can be chosen.
-        points: every point of ``POINTS``.
+        points: every point of ``POINTS``; "own" is what the model does where no threshold is named: each row's set of
+            the best expected F1, and clusters at the decision's own threshold.
         search: of the test part.
         average_precision: of the test pairs.
-        curves: side -> measure ("row", "pair", "bcubed") -> rows of (threshold, precision, recall, f1) on ``GRID``.
-        buckets, joined, parted: at the headline's threshold.
+        curves: side -> measure ("row", "pair", "bcubed", "components") -> rows of (threshold, precision, recall, f1):
+            on ``GRID``, but clusters ("bcubed") on ``CLUSTER_GRID``; "components" are B-cubed scores of connected ones.
+        reliability: of the test pairs' probabilities.
+        promises: the bundle's, and what came of them on the test pairs.
+        buckets, joined, parted: of "own".
         equal_titles: pairs of two products that no threshold can part, for their titles are equal.
         pool_sizes, regimes: empty where they were not asked for or nothing can be chosen.
         pairs: for the form "pairs", in the pool of all rows.
-        against_first: difference in row-F1 to the first model at their headlines, on the same rows; None for the first.
+        against_first: difference in row-F1 to the first model as both ship, on the same rows; None for the first.
     """
 
     name: str
@@ -96,11 +101,12 @@ class ModelReport:
     precision: str
     dimensions: int
     decision: Decision
-    headline: str
     points: list[Point]
     search: Search
     average_precision: Interval | None
     curves: dict[str, dict[str, list[tuple[float, float, float, float]]]]
+    reliability: Reliability
+    promises: list[Kept]
     buckets: list[Bucket]
     joined: list[Mistake]
     parted: list[Mistake]
@@ -177,7 +183,7 @@ def ks_of(decision: Decision) -> list[int]:
 
 
 def scenes(data: LabelledSet, encoder: CachedEncoder, decision: Decision, pool: str) -> dict[str, Pool]:
-    """The pool in which each side is judged: one for both, or one each."""
+    """The pool in which each side is judged by a decision: one for both, or one each."""
     if pool == "all":
         whole = make_pool(data, np.arange(len(data)), SIDES, encoder, decision)
         return dict.fromkeys(SIDES, whole)
@@ -196,61 +202,47 @@ def _measure(
     first: Values | None,
     say: Callable[[str], None],
 ) -> tuple[ModelReport, Values, dict[str, int]]:
-    decision = Decision.of(encoder.bundle)
+    decision = Decision.of(encoder.bundle, threads=encoder.threads)
     say(f"{name}: searching")
     pools = scenes(data, encoder, decision, settings.pool)
-    blended = {id(pool): pool.blend(decision.blend) for pool in pools.values()}
-    sides = {
-        side: sides_of(pool, blended[id(pool)].neighbours, seed=settings.seed)[side] for side, pool in pools.items()
-    }
+    say(f"{name}: judging")
+    sides = {side: sides_of(pool, seed=settings.seed)[side] for side, pool in pools.items()}
     test, pool = sides["test"], pools["test"]
-    vectors = blended[id(pool)].stages[-1]
     say(f"{name}: measuring")
-    points = _points(decision, sides.get("validation"), test)
-    headline = next(p for p in points if p.name == ("row_f1" if points[2].scores else "own"))
-    threshold = headline.scores.threshold if headline.scores else decision.threshold
     whole = pool if settings.pool == "all" else None
-    f1 = test.row_f1(threshold)
-    against = None
-    if first is not None:
-        against = test.resamples.interval(lambda a, b, n: (a - b) / n, f1, first, np.ones(len(f1)))
-    more = settings.variations
-    config = encoder.bundle.config
+    f1, more, config = test.rows(None).f1, settings.variations, encoder.bundle.config
     report = ModelReport(
         name, encoder.fingerprint, config.architecture, config.precision, config.dimensions, decision,
-        headline=headline.name,
-        points=points,
-        search=test.search(pool.judge("test", pool.matcher.blended.neighbours), ks_of(decision)),
+        points=_points(sides.get("validation"), test),
+        search=test.search(ks_of(decision)),
         average_precision=test.average_precision(),
         curves={side: _curves(measured) for side, measured in sides.items() if len(measured)},
-        buckets=break_down(data, pool, test, threshold, seed=settings.seed),
-        joined=joined_wrongly(data, pool, test, decision, threshold),
-        parted=parted_wrongly(data, pool, test, decision, threshold, vectors),
+        reliability=reliability(test),
+        promises=kept(test, decision.promises),
+        buckets=break_down(data, pool, test, None, seed=settings.seed),
+        joined=joined_wrongly(data, pool, test),
+        parted=parted_wrongly(data, pool, test),
         equal_titles=equal_titles(pool, test),
         pool_sizes=by_pool_size(data, encoder, decision, whole, seed=settings.seed, say=say) if more else [],
         regimes=by_regime(data, encoder, decision, whole, seed=settings.seed, say=say) if more else [],
-        pairs=measure_pairs(data.pairs, whole, vectors, settings.seed) if data.pairs and whole else None,
-        against_first=against,
+        pairs=measure_pairs(data.name, data.pairs, whole, settings.seed) if data.pairs and whole else None,
+        against_first=None if first is None else test.gain(None, first),
     )  # fmt: skip
     return report, f1, {side: len(pool.rows) for side, pool in pools.items()}
 
 
-def _points(decision: Decision, validation: Side | None, test: Side) -> list[Point]:
+def _points(validation: Side | None, test: Side) -> list[Point]:
     """Thresholds from the validation part, scores from the test part; empty points where nothing can be chosen."""
-    wishes: dict[str, tuple[float, float | None] | None] = {
-        "own": (decision.threshold, None),
-        "own_clusters": (decision.cluster_threshold, None),
-    }
+    wishes: dict[str, tuple[float | None, float | None]] = {"own": (None, None)}
     if validation and validation.has_pairs:
-        curves = validation.row_curve, validation.pair_curve, validation.bcubed_curve
-        for name, curve in zip(("row_f1", "pair_f1", "bcubed_f1"), curves, strict=True):
+        for name, curve in (("row_f1", validation.row_curve), ("pair_f1", validation.pair_curve)):
             wishes[name] = chosen(curve), float(curve.f1[curve.best])
+        wishes["bcubed_f1"] = validation.best_clusters
         for wanted in PRECISIONS:
-            at = validation.pair_curve.at_precision(wanted)
-            reached = None if at is None else float(validation.pair_curve.precision[at])
-            wishes[f"precision_{round(wanted * 100)}"] = (
-                None if at is None else (chosen(validation.pair_curve, at), reached)
-            )
+            curve = validation.pair_curve
+            at = curve.at_precision(wanted)
+            if at is not None:
+                wishes[f"precision_{round(wanted * 100)}"] = chosen(curve, at), float(curve.precision[at])
     points = []
     for name in POINTS:
         wish = wishes.get(name)
@@ -260,13 +252,14 @@ def _points(decision: Decision, validation: Side | None, test: Side) -> list[Poi
 
 def _curves(side: Side) -> dict[str, list[tuple[float, float, float, float]]]:
     return {
-        "row": _on_grid(side.row_curve), "pair": _on_grid(side.pair_curve), "bcubed": _on_grid(side.bcubed_curve)
+        "row": _on_grid(side.row_curve, GRID), "pair": _on_grid(side.pair_curve, GRID),
+        "bcubed": _on_grid(side.bcubed_curve, CLUSTER_GRID), "components": _on_grid(side.components_curve, GRID),
     }  # fmt: skip
 
 
-def _on_grid(curve: Curve) -> list[tuple[float, float, float, float]]:
+def _on_grid(curve: Curve, grid: Iterable[float]) -> list[tuple[float, float, float, float]]:
     rows = []
-    for threshold in GRID.tolist():
+    for threshold in grid:
         at = curve.at(threshold)
-        rows.append((threshold, float(curve.precision[at]), float(curve.recall[at]), float(curve.f1[at])))
+        rows.append((float(threshold), float(curve.precision[at]), float(curve.recall[at]), float(curve.f1[at])))
     return rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,7 @@ from benchmarks.recall import ModelReport, Point, RecallReport
 from index.tables import Table, write_table
 
 POINT_NAMES: Mapping[str, tuple[str, str]] = {
-    "own": ("the model's own threshold for matching", "모델 기본값 (매칭)"),
-    "own_clusters": ("the model's own threshold for clustering", "모델 기본값 (클러스터링)"),
+    "own": ("what you get without naming a threshold", "기본 동작 (임계값 지정 없음)"),
     "row_f1": ("best balance for each listing (row-F1)", "상품별 균형이 가장 좋은 값"),
     "pair_f1": ("best balance over all pairs (pair-F1)", "쌍 기준 균형이 가장 좋은 값"),
     "bcubed_f1": ("best clusters (B-cubed F1)", "클러스터 품질이 가장 좋은 값"),
@@ -41,8 +40,15 @@ FORMS: Mapping[str, str] = {
     "pairs": "two tables and labelled pairs over them",
 }
 RECALL_HEADER = (
-    "set", "judged / pool", "threshold", "row-F1 [95 %]", "pair precision", "pair recall", "B-cubed F1",
-    "average precision", "recall@10", "recall@50",
+    "set", "judged / pool", "row-F1 [95 %]", "pair precision", "pair recall", "B-cubed F1 [95 %]",
+    "B-cubed precision", "average precision", "row-F1, one threshold", "threshold", "recall@10", "recall@50",
+)  # fmt: skip
+PROMISES_HEADER = (
+    "set", "calibration error [95 %]", "promised precision", "observed [95 %]", "recall", "from probability",
+)  # fmt: skip
+PAIRS_HEADER = (
+    "set", "test pairs", "pair-F1 [95 %]", "precision", "recall", "threshold", "pair-F1 by cosine",
+    "R-SupCon, whole records",
 )  # fmt: skip
 LADDER_HEADER = ("rung", "row-F1 [95 %]", "gain [95 %]", "over", "pair-F1", "average precision", "threshold", "chosen")
 
@@ -97,19 +103,47 @@ def recall_rows(report: RecallReport) -> list[list[str]]:
     """One line a model for a Markdown table of ``RECALL_HEADER``."""
     lines = []
     for model in report.models:
-        scores = model.point(model.headline).scores
-        name = report.data.name if len(report.models) == 1 else f"{report.data.name}, {model.name}"
         pool = f"{len(report.data.rows('test')):,} / {report.pool_rows['test']:,}"
-        if scores is None:
-            lines.append([name, pool, *["-"] * (len(RECALL_HEADER) - 2)])
-            continue
-        at = model.search.recall_at
-        lines.append([
-            name, pool, f"{scores.threshold:.4f}", spread(scores.row_f1), short(scores.pair_precision),
-            short(scores.pair_recall), short(scores.bcubed_f1), short(model.average_precision), short(at.get(10)),
-            short(at.get(50)),
-        ])  # fmt: skip
+        own, tuned, at = model.point("own").scores, model.point("row_f1").scores, model.search.recall_at
+        if own is not None:
+            lines.append([
+                _name(report, model), pool, spread(own.row_f1), short(own.pair_precision), short(own.pair_recall),
+                spread(own.bcubed_f1), short(own.bcubed_precision), short(model.average_precision),
+                short(tuned.row_f1) if tuned else "-", threshold_of(tuned.threshold if tuned else None),
+                short(at.get(10)), short(at.get(50)),
+            ])  # fmt: skip
     return lines
+
+
+def promise_rows(report: RecallReport) -> list[list[str]]:
+    """One line a promise for a Markdown table of ``PROMISES_HEADER``, and one for a model that promises nothing."""
+    lines = []
+    for model in report.models:
+        head = [_name(report, model), spread(model.reliability.error)]
+        told = [
+            [
+                f"{one.promise.precision:g}", spread(one.precision), short(one.recall),
+                threshold_of(one.promise.threshold),
+            ]
+            for one in model.promises
+        ]  # fmt: skip
+        lines += [[*head, *one] for one in told or [["none", "-", "-", "-"]]]
+    return lines
+
+
+def pair_rows(report: RecallReport) -> list[list[str]]:
+    """One line a model for a Markdown table of ``PAIRS_HEADER``; none for a set without labelled pairs."""
+    return [
+        [
+            _name(report, model), f"{p.test_pairs:,}", spread(p.f1), short(p.precision), short(p.recall),
+            threshold_of(p.threshold), short(p.cosine_f1), f"{p.published_f1:.3f}" if p.published_f1 else "-",
+        ]
+        for model in report.models if (p := model.pairs)
+    ]  # fmt: skip
+
+
+def _name(report: RecallReport, model: ModelReport) -> str:
+    return report.data.name if len(report.models) == 1 else f"{report.data.name}, {model.name}"
 
 
 def ladder_rows(ladder: Ladder) -> list[list[str]]:
@@ -118,7 +152,7 @@ def ladder_rows(ladder: Ladder) -> list[list[str]]:
         [
             rung.name, spread(rung.row_f1), spread(rung.gain, sign="+") if rung.gain else "-", rung.against or "-",
             short(rung.pair_f1), f"{rung.average_precision:.3f}" if rung.average_precision is not None else "-",
-            f"{rung.threshold:.4f}", rung.chosen or "-",
+            threshold_of(rung.threshold), rung.chosen or "-",
         ]
         for rung in ladder.rungs
     ]  # fmt: skip
@@ -135,6 +169,11 @@ def spread(interval: Interval | None, sign: str = "") -> str:
         return "-"
     value, low, high = (format(number, f"{sign}.3f") for number in (interval.value, interval.low, interval.high))
     return f"{value} [{low}, {high}]"
+
+
+def threshold_of(threshold: float | None) -> str:
+    """A threshold with four digits; a dash where none is named."""
+    return "-" if threshold is None else f"{threshold:.4f}"
 
 
 def per_cent(interval: Interval | None) -> str:
@@ -160,7 +199,13 @@ def render(template: str, **values: Any) -> str:
         loader=FileSystemLoader(Path(__file__).parent / "pages"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"short": short, "spread": spread, "per_cent": per_cent, "between": between}
+    environment.filters |= {
+        "short": short,
+        "spread": spread,
+        "per_cent": per_cent,
+        "between": between,
+        "threshold_of": threshold_of,
+    }
     environment.globals |= {"point_names": POINT_NAMES, "forms": FORMS, "broken_promise": broken_promise}
     return environment.get_template(template).render(**values)
 
@@ -182,8 +227,14 @@ def _recall_values(report: RecallReport, command: str) -> dict[str, Any]:
         "command": command,
         "set": _set_values(report),
         "pool_rows": report.pool_rows,
-        "models": [asdict(model) for model in report.models],
+        "models": [_model_values(model) for model in report.models],
     }
+
+
+def _model_values(model: ModelReport) -> dict[str, Any]:
+    # The probability model is a file of the bundle's, and no figure.
+    bare = replace(model, decision=replace(model.decision, model=None))
+    return asdict(bare) | {"decision": model.decision.to_json()}
 
 
 def _set_values(report: RecallReport | Ladder) -> dict[str, Any]:
@@ -207,7 +258,8 @@ def _inlined(plots: Mapping[str, bytes]) -> dict[str, str]:
 def _tables(report: RecallReport) -> dict[str, list[dict[str, Any]]]:
     """CSV stem -> rows."""
     tables: dict[str, list[dict[str, Any]]] = {
-        "points": [], "curves": [], "breakdown": [], "pool_sizes": [], "regimes": [], "mistakes": []
+        "points": [], "curves": [], "reliability": [], "promises": [], "breakdown": [], "pool_sizes": [],
+        "regimes": [], "mistakes": [],
     }  # fmt: skip
     for model in report.models:
         who = {"model": model.name}
@@ -215,6 +267,12 @@ def _tables(report: RecallReport) -> dict[str, list[dict[str, Any]]]:
         tables["curves"] += [
             who | {"side": side, "measure": measure, "threshold": t, "precision": p, "recall": r, "f1": f}
             for side, measures in model.curves.items() for measure, rows in measures.items() for t, p, r, f in rows
+        ]  # fmt: skip
+        tables["reliability"] += [who | _flat(asdict(one)) for one in model.reliability.bins]
+        tables["promises"] += [
+            who | asdict(one.promise) | {"accepted": one.accepted}
+            | _flat({"observed": one.precision and asdict(one.precision), "found": one.recall and asdict(one.recall)})
+            for one in model.promises
         ]  # fmt: skip
         tables["breakdown"] += [who | _flat(asdict(bucket)) for bucket in model.buckets]
         tables["pool_sizes"] += [who | _flat(asdict(variation)) for variation in model.pool_sizes]

@@ -1,7 +1,7 @@
 """Speed: what encoding, clustering, growth and serving cost, each beside a bare loop or a peer in the same minutes.
 
 Four parts, each written when it is done as ``speed-<part>.json``, ``.md`` and ``.png``: encode (titles and tokens a
-second), cluster (search, blend and cluster against one raw search), scale (seconds and memory as a catalogue grows)
+second), cluster (from vectors to clusters against one raw search), scale (seconds and memory as a catalogue grows)
 and service (latency and throughput on the loopback). It does not know how good the results are.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.figures import empty_figure, machine, machine_line, markdown_table, report_folder, write_figures
 from benchmarks.load import Load, Server, ask, free_port, serve_command
 from benchmarks.rounds import Runs, Spread, ratio, take_turns
-from benchmarks.titles import SAMPLE, checked_sizes, file_titles, made_vectors, titles_for
+from benchmarks.titles import SAMPLE, checked_sizes, file_titles, made_titles, titles_for
 from benchmarks.worker import Contender, interpreters
 from embedder.bundle import load_bundle
 from embedder.encoder import Encoder
@@ -37,7 +37,8 @@ _CLUSTERED = ((100_000, "FAISS search alone", "search_bare"), (10_000, "communit
 _REQUESTS, _SECONDS = 500, 10.0  # of each client, at most
 _AGREE = 0.99  # cosine from which another tool's vector is the same model's
 _TORCH, _ONNX = "sentence-transformers, torch", "sentence-transformers, ONNX"
-_PHASES = ("encode", "search", "blend", "cluster")
+_PHASES = ("encode", "search", "blend", "judge", "cluster")
+_DECIDING = ("titles", "evidence", "probability", "cluster", "choice")  # what deciding adds to search and blending
 
 
 @dataclass(frozen=True)
@@ -199,29 +200,26 @@ def _need(runs: dict[str, Runs], name: str) -> Runs:
 
 
 def measure_cluster(job: Job) -> Part:
-    """Search, blend and cluster against one raw FAISS search, and against ``community_detection`` where that ends."""
+    """From vectors to clusters against one raw FAISS search, and against ``community_detection`` where that ends."""
     bundle, rows = load_bundle(job.model), job.upto(_CLUSTERED[0][0])
     decision = Decision.of(bundle)
-    if job.titles:
-        # As the matcher does: titles of one cleaned text are searched once.
-        distinct = {clean(title).casefold(): title for title in file_titles(job.titles)}
-        vectors = Encoder(bundle).encode(list(distinct.values())[:rows])
-        vectors = vectors[vectors.any(axis=1)]
-    else:
-        vectors = made_vectors(rows, bundle.config.dimensions)
+    given = file_titles(job.titles) if job.titles else made_titles(rows)
+    # As the matcher does: titles of one cleaned text are searched once.
+    titles = list({clean(title).casefold(): title for title in given}.values())[:rows]
+    job.say(f"encoding {len(titles):,} titles")
+    vectors, written = Encoder(bundle).encode(titles), job.work / "titles-distinct.json"
+    written.write_text(json.dumps(titles, ensure_ascii=False), encoding="utf-8")
     compared: list[tuple[int, dict[str, Runs]]] = []
     for most, other, function in _CLUSTERED:
         count, path = min(most, len(vectors)), job.work / f"vectors-{most}.npy"
         np.save(path, vectors[:count])
-        options = {
-            "vectors": str(path), "blend": asdict(decision.blend), "threshold": decision.cluster_threshold,
-        }  # fmt: skip
+        options = {"vectors": str(path), "titles": str(written), "model": job.model_name, "k": decision.blend.k}
         contenders = [
             Contender(name, f"benchmarks.timed:{does}", options, (), "sentence-transformers")
             for name, does in (("dongil", "cluster"), (other, function))
         ]
         compared.append((count, take_turns(contenders, rounds=3, budget_s=200, say=job.say)))
-    kind = "titles' vectors" if job.titles else "made vectors"
+    kind = "titles of a file" if job.titles else "made titles"
     return _cluster_part(compared, kind, asdict(decision.blend))
 
 
@@ -239,16 +237,23 @@ def _cluster_part(compared: list[tuple[int, dict[str, Runs]]], kind: str, blend:
             else:
                 rows.append([name, f"{count:,}", run.status, "", "", ""])
                 values.append(asdict(run) | {"rows": count})
-    header = ("contender", "vectors", "seconds", "dongil costs times", "clusters", "peak MiB")
-    phases = compared[0][1]["dongil"].result["phases"]
-    told = ", ".join(f"{phase} {seconds:.2f} s" for phase, seconds in phases.items())
+    header = ("contender", "titles", "seconds", "dongil costs times", "clusters", "peak MiB")
+    result = compared[0][1]["dongil"].result
+    phases = result["phases"]
+    deciding = Spread.of([sum(one[phase] for phase in _DECIDING) / one["search"] for one in phases])
     about = (
-        f"{kind.capitalize()}, k={blend['k']}, {blend['stages']} blending stages; alternating runs; medians "
-        f"(least-most). dongil's last run of {compared[0][0]:,}: {told}.\n"
+        f"{kind.capitalize()}, distinct ones; k={blend['k']}, {blend['stages']} blending stages; alternating runs; "
+        "medians (least-most). dongil searches, blends, judges and clusters, and chooses each title's own matches.\n"
+    )
+    spent = {phase: Spread.of([one[phase] for one in phases]).told() for phase in phases[0]}
+    parts = (
+        f"dongil's seconds on {compared[0][0]:,} titles, {result['pairs']:,} candidate pairs. Deciding "
+        f"({', '.join(_DECIDING)}) takes {deciding.told()} times as long as search.\n\n"
+        f"{markdown_table(('phase', 'seconds'), list(spent.items()))}"
     )
     medians = {f"{one['name']}, {one['rows']:,}": Spread.of(one["seconds"]).median for one in values if one["seconds"]}
-    numbers = {"kind": kind, "blend": blend, "contenders": values}
-    return Part(numbers, f"{about}\n{markdown_table(header, rows)}", _bars(medians, "seconds"))
+    numbers = {"kind": kind, "blend": blend, "contenders": values, "deciding_by_search": asdict(deciding)}
+    return Part(numbers, f"{about}\n{markdown_table(header, rows)}\n{parts}", _bars(medians, "seconds"))
 
 
 def measure_scale(job: Job) -> Part:
@@ -364,7 +369,7 @@ def _lines(done: list[dict[str, Any]]) -> Any:
 PARTS: Mapping[str, tuple[str, Callable[[Job], Part]]] = MappingProxyType(
     {
         "encode": ("Encoding", measure_encode),
-        "cluster": ("Search, blend and cluster", measure_cluster),
+        "cluster": ("Search, judge and cluster", measure_cluster),
         "scale": ("As a catalogue grows", measure_scale),
         "service": ("The service under load", measure_service),
     }

@@ -20,6 +20,7 @@ Run = Callable[[], dict[str, Any]]
 Options = dict[str, Any]
 
 _WARM = 256  # titles encoded before the clock starts; their vectors are kept to be compared
+_LISTED = 100  # candidates of a title that its own choice looks at
 
 
 def _titles(options: Options) -> list[str]:
@@ -108,22 +109,61 @@ def encode_sentence_transformers(options: Options) -> Run:
 
 
 def cluster(options: Options) -> Run:
-    """This project from vectors to clusters: index, search, blend, edges, components."""
-    blending, clustering = import_module("index.blending"), import_module("index.clustering")
-    index, vectors = import_module("index.vectors").VectorIndex, np.load(options["vectors"])
-    config, threshold = blending.BlendConfig(**options["blend"]), options["threshold"]
+    """This project from distinct titles and their vectors to clusters, and to each row's own matches.
+
+    Tells the seconds of every phase of every run so far: "search" and "blend"; "titles" are taken apart; "evidence" is
+    gathered on the candidate pairs, "probability" follows from it; then "cluster" and each row's "choice".
+    """
+    matchers, scenes, clustering = (import_module(f"index.{name}") for name in ("matcher", "scene", "clustering"))
+    cohesion, blending, nodes = (import_module(f"index.{name}") for name in ("cohesion", "blending", "nodes"))
+    evidence, index = import_module("index.evidence"), import_module("index.vectors").VectorIndex
+    bundle = import_module("embedder.bundle").load_bundle(options["model"])
+    threads = import_module("embedder.encoder").available_cpus()
+    decision = import_module("index.decision").Decision.of(bundle, threads=threads)
+    common, vectors = matchers.common_grams(bundle), np.load(options["vectors"])
+    titles = _titles(options)[: len(vectors)]
+    every = nodes.Nodes(titles, np.arange(len(titles)), scenes.readable(vectors))
+    told: list[dict[str, float]] = []
 
     def run() -> dict[str, Any]:
-        start = time.perf_counter()
-        found = index.from_vectors(vectors, k=config.k, device="cpu").search(vectors, config.k)
-        searched = time.perf_counter()
-        blended = blending.blend_catalogue(vectors, found, config)
-        after = time.perf_counter()
-        clusters = clustering.connected_components(len(vectors), clustering.edges_of(blended.neighbours, threshold))
-        phases = {"search": searched - start, "blend": after - searched, "cluster": time.perf_counter() - after}
-        return {"clusters": len(np.unique(clusters)), "phases": phases}
+        seconds, lap = dict.fromkeys(("search", "blend", "titles", "evidence", "probability"), 0.0), _clock()
+        made = index.from_vectors(vectors, k=decision.blend.k, floor=evidence.FLOOR, device="cpu")
+        found = made.search(vectors, decision.blend.k)
+        seconds["search"] = lap()
+        blended = blending.blend_catalogue(vectors, found, decision.blend)
+        seconds["blend"] = lap()
+        scene = scenes.Scene(every, made, blended, common)
+        seconds["titles"] = lap()
+        pairs = scene.candidates()
+        probabilities, apart = np.empty(len(pairs)), np.empty(len(pairs), bool)
+        for block, gathered in scene.evidence(pairs):
+            apart[block] = evidence.contradictions(gathered)
+            seconds["evidence"] += lap()
+            probabilities[block] = decision.probability(gathered)
+            seconds["probability"] += lap()
+        judged = scenes.judged_pairs(len(titles), pairs, probabilities, apart)
+        limit, keys = decision.cluster_threshold, np.array(titles, object)
+        clusters = cohesion.cohesive_clusters(len(titles), judged.edges, limit, apart=judged.apart, keys=keys)
+        seconds["cluster"] = lap()
+        lists = clustering.lists_of(len(titles), judged.edges, _LISTED)
+        decision.accepted(np.where(lists.ids >= 0, lists.scores, 0).astype(np.float64))
+        seconds["choice"] = lap()
+        told.append(seconds)
+        return {"clusters": len(np.unique(clusters)), "pairs": len(pairs), "phases": told}
 
     return run
+
+
+def _clock() -> Callable[[], float]:
+    """A clock that tells the seconds since it was last asked."""
+    last = time.perf_counter()
+
+    def lap() -> float:
+        nonlocal last
+        before, last = last, time.perf_counter()
+        return last - before
+
+    return lap
 
 
 def search_bare(options: Options) -> Run:
@@ -133,18 +173,18 @@ def search_bare(options: Options) -> Run:
     def run() -> dict[str, Any]:
         index = faiss.IndexFlatIP(vectors.shape[1])
         index.add(vectors)
-        index.search(vectors, options["blend"]["k"])
+        index.search(vectors, options["k"])
         return {}
 
     return run
 
 
 def communities(options: Options) -> Run:
-    """sentence-transformers' ``community_detection`` of the same vectors at the same threshold."""
+    """sentence-transformers' ``community_detection`` of the same vectors at the threshold that is its default."""
     detect, vectors = import_module("sentence_transformers.util").community_detection, np.load(options["vectors"])
 
     def run() -> dict[str, Any]:
-        groups = detect(vectors, threshold=options["threshold"], min_community_size=2)
+        groups = detect(vectors, min_community_size=2)
         return {"clusters": len(groups) + len(vectors) - sum(map(len, groups))}
 
     return run
@@ -165,13 +205,14 @@ def catalogue(options: Options) -> Run:
 
         ids = [str(row) for row in range(len(titles))]
         matcher = matchers.Matcher.from_items(ids, titles, encoder, device="cpu", progress=progress)
-        blended = time.perf_counter()
+        blended, pairs = last.get("blend", last["search"]), len(matcher.pairs.edges)
+        judged = time.perf_counter()
         clusters = matcher.cluster()
         end = time.perf_counter()
         phases = {
             "encode": last["encode"] - start, "search": last["search"] - last["encode"],
-            "blend": blended - last["search"], "cluster": end - blended,
+            "blend": blended - last["search"], "judge": judged - blended, "cluster": end - judged,
         }  # fmt: skip
-        return {"phases": phases, "clusters": len(set(clusters)), "recall": matcher.index.recall}
+        return {"phases": phases, "clusters": len(set(clusters)), "pairs": pairs, "recall": matcher.index.recall}
 
     return run

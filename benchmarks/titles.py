@@ -1,4 +1,4 @@
-"""Titles and vectors to measure speed on: a user's own, or made ones of realistic length and likeness.
+"""Titles to measure speed on: a user's own, or made ones of realistic length and likeness.
 
 Made titles are put together from the words of the sample catalogue, each product in a few spellings. They stand for
 no market: they cost what real titles cost, and say nothing of quality. It does not know models.
@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from embedder.errors import InputError
 from index.items import read_items
@@ -51,15 +48,6 @@ def made_titles(count: int) -> list[str]:
             titles.append(" ".join(word for word in product if word is product[-1] or draw.random() < 0.9))
             draw.shuffle(product)
     return [title or "0" for title in titles[:count]]
-
-
-def made_vectors(count: int, dimensions: int) -> npt.NDArray[np.float32]:
-    """Unit rows in groups of 1 to 60 about cosine 0.85 apart, shape (count, dimensions), float32."""
-    draw = np.random.default_rng(0)
-    group = np.repeat(np.arange(count), np.minimum(draw.zipf(1.8, count), 60))[:count]
-    centres = draw.standard_normal((int(group.max()) + 1, dimensions)).astype(np.float32)
-    vectors = centres[group] + 0.42 * draw.standard_normal((count, dimensions)).astype(np.float32)
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 def checked_sizes(sizes: list[int], path: Path | None) -> list[int]:

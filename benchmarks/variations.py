@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.bootstrap import Interval
 from benchmarks.labelled import LabelledSet, Rows
-from benchmarks.measures import Side, chosen, sides_of
+from benchmarks.measures import chosen, sides_of
 from benchmarks.pools import Pool, make_pool
 from embedder.encoder import Encoder
 from index.decision import Decision
@@ -32,24 +32,28 @@ class Variation:
         name: such as "3,000 listings".
         rows: of the pool; singletons: those of them without a partner there.
         judged: test rows.
-        threshold: the best of the validation rows in this pool.
+        own_f1: row-F1 of the test rows by the decision as it ships, retuned to nothing.
+        threshold: probability that is best for the validation rows in this pool.
         row_f1, precision, recall: of the test rows at that threshold.
+        lag: ``own_f1`` less ``row_f1``, on the same rows: what retuning by hand would have brought, if below 0.
+        best_f1: row-F1 at the threshold that is best for the test rows themselves, which nobody can know.
         carried_threshold, carried_f1: row-F1 at the threshold that the first pool chose.
-        own_f1: row-F1 at the threshold that the model carries.
-        found: share of partners among the candidates.
+        found: share of partners that search brings.
     """
 
     name: str
     rows: int
     singletons: int
     judged: int
+    own_f1: Interval | None
     threshold: float
     row_f1: Interval | None
     precision: float
     recall: float
+    lag: Interval | None
+    best_f1: float
     carried_threshold: float
     carried_f1: float
-    own_f1: float
     found: float | None
 
 
@@ -68,7 +72,7 @@ def by_pool_size(
     Args:
         data: the set.
         encoder: makes vectors.
-        decision: blends and tells how many candidates a row has.
+        decision: the one that is measured.
         whole: the pool of all rows, if there is one already.
         sizes: rows of the pools; all rows stand behind them.
         seed: draws the judged products and the other rows.
@@ -136,26 +140,27 @@ def _vary(
     seed: int,
 ) -> Variation | None:
     pool = make_pool(data, rows, ("validation", "test"), encoder, decision, whole)
-    sides = sides_of(pool, pool.blend(decision.blend).neighbours, seed=seed)
+    sides = sides_of(pool, seed=seed)
     validation, test = sides["validation"], sides["test"]
     if not (validation.has_pairs and test.has_pairs):
         return None
     threshold = chosen(validation.row_curve)
     carried = threshold if carried is None else carried
-    at = test.row_curve.at(threshold)
-    found, partners = found_at(test.judged.neighbours, test.judged.labels, test.judged.rows, [decision.blend.k])
+    curve, near = test.row_curve, test.searched
+    at = curve.at(threshold)
+    found, partners = found_at(near.neighbours, near.labels, near.rows, [decision.blend.k])
     some = partners > 0
     return Variation(
-        name, len(rows), int((np.bincount(pool.labels)[pool.labels] == 1).sum()), len(test), threshold,
+        name, len(rows), int((np.bincount(pool.labels)[pool.labels] == 1).sum()), len(test),
+        own_f1=test.mean_row_f1(None),
+        threshold=threshold,
         row_f1=test.mean_row_f1(threshold),
-        precision=float(test.row_curve.precision[at]), recall=float(test.row_curve.recall[at]),
-        carried_threshold=carried, carried_f1=_f1(test, carried), own_f1=_f1(test, decision.threshold),
+        precision=float(curve.precision[at]), recall=float(curve.recall[at]),
+        lag=test.gain(None, test.rows(threshold).f1),
+        best_f1=float(curve.f1[curve.best]),
+        carried_threshold=carried, carried_f1=float(curve.f1[curve.at(carried)]),
         found=float(np.mean(found[some, 0] / partners[some])) if some.any() else None,
     )  # fmt: skip
-
-
-def _f1(side: Side, threshold: float) -> float:
-    return float(side.row_curve.f1[side.row_curve.at(threshold)])
 
 
 def _draw_products(data: LabelledSet, side: str, many: int, rng: np.random.Generator) -> Rows:

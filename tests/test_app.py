@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -22,13 +19,13 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 import api.app
-from api.app import Line, Service, create_app, load_service, serve
+from api.app import Line, Service, create_app, load_service
 from api.problems import MEDIA_TYPE, Problem
 from api.schemas import MAX_K, MAX_MATCHES, MAX_TITLES
 from api.settings import Settings
-from embedder.errors import InputError
+from index.decision import Promise
 from index.items import MAX_TITLE_BYTES, read_items
-from index.matcher import Match, Matcher, Progress
+from index.matcher import Matcher
 
 SAMPLE = Path(__file__).resolve().parent.parent / "api" / "sample" / "catalog.csv"
 KEY = "0123456789abcdef"
@@ -105,7 +102,7 @@ def refused(response: Any, status: int) -> dict[str, Any]:
 # Answers
 
 
-@pytest.mark.parametrize("asked", [{}, {"k": 1}, {"k": 1000, "threshold": 0.5}, {"threshold": -1}, {"threshold": 1}])
+@pytest.mark.parametrize("asked", [{}, {"k": 1}, {"k": 1000, "threshold": 0.5}, {"threshold": 0}, {"threshold": 1}])
 def test_match_answers_what_the_matcher_answers(client: TestClient, matcher: Matcher, asked: dict[str, Any]) -> None:
     answer = client.post("/v1/match", json={"titles": TITLES, **asked}).json()
     expected = matcher.match(TITLES, **asked)
@@ -113,16 +110,71 @@ def test_match_answers_what_the_matcher_answers(client: TestClient, matcher: Mat
     assert [result["matches"] for result in answer["results"]] == [[asdict(m) for m in found] for found in expected]
     assert answer["model"] == {
         "fingerprint": matcher.encoder.fingerprint,
-        "threshold": asked.get("threshold", matcher.decision.threshold),
+        "decision": "threshold" if "threshold" in asked else "expected F1",
+        "threshold": asked.get("threshold"),
     }
 
 
+def test_near_misses_are_told_where_they_are_asked_for(client: TestClient, matcher: Matcher) -> None:
+    asked = {"titles": TITLES, "k": 2}
+    plain, explained = (client.post("/v1/match", json=asked | more).json() for more in ({}, {"explain": True}))
+    expected = matcher.answer(TITLES, k=2, near_misses=3)
+    for result, short, answer in zip(explained["results"], plain["results"], expected, strict=True):
+        assert list(short) == ["title", "matches"]
+        assert result["matches"] == short["matches"] == [asdict(match) for match in answer.matches]
+        assert result["near_misses"] == [asdict(miss) for miss in answer.near_misses]
+    assert any(result["near_misses"] for result in explained["results"])
+
+
+PROMISE = Promise(0.9, 0.6, 0.7, "precision of at least 0.9 is proven with 95 % confidence: 95 of 100 pairs are right")
+
+
+@pytest.fixture(scope="module")
+def proven(service: Service, matcher: Matcher) -> Iterator[TestClient]:
+    """A service whose model has proven a precision of .9 from a probability of .6 on."""
+    decision = replace(matcher.decision, promises=(PROMISE,))
+    given = Matcher(matcher.encoder, decision, matcher.ids, matcher.titles, matcher.scene)
+    with serving(replace(service, decision=decision), matcher=given) as client:
+        yield client
+
+
+@pytest.mark.parametrize("precision", [0.5, 0.9])
+def test_a_proven_precision_decides_and_says_so(proven: TestClient, precision: float) -> None:
+    used = {"decision": "threshold", "threshold": 0.6, "proof": PROMISE.words}
+    for path, asked in (("/v1/match", {"titles": TITLES, "k": 50}), ("/v1/cluster", {"items": ITEMS})):
+        answer = proven.post(path, json=asked | {"min_precision": precision}).json()
+        by_threshold = proven.post(path, json=asked | {"threshold": 0.6}).json()
+        assert answer.pop("model").items() >= used.items()
+        assert "proof" not in by_threshold.pop("model")
+        assert answer == by_threshold
+    (promise,) = proven.get("/v1/model").json()["promises"]
+    assert promise == vars(PROMISE)
+
+
+def test_a_precision_that_is_not_proven_is_a_problem(proven: TestClient) -> None:
+    for path, asked in (("/v1/match", {"titles": TITLES}), ("/v1/cluster", {"items": ITEMS})):
+        detail = refused(proven.post(path, json=asked | {"min_precision": 0.95}), 422)["detail"]
+        assert "min precision is 0.95" in detail and "up to 0.9" in detail
+        both = proven.post(path, json=asked | {"min_precision": 0.9, "threshold": 0.5})
+        (fault,) = refused(both, 422)["errors"]
+        assert fault["expected"] == "a threshold or a min_precision, not both"
+        for wrong in (0, 1, 1.5, "0.9"):
+            assert refused(proven.post(path, json=asked | {"min_precision": wrong}), 422)["errors"]
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, "0.5"])
+def test_a_threshold_is_a_probability(client: TestClient, threshold: Any) -> None:
+    for path, asked in (("/v1/match", {"titles": TITLES}), ("/v1/cluster", {"items": ITEMS})):
+        (fault,) = refused(client.post(path, json=asked | {"threshold": threshold}), 422)["errors"]
+        assert fault["location"] == "#/threshold"
+
+
 def test_a_title_of_emoji_has_no_matches(client: TestClient) -> None:
-    (result,) = client.post("/v1/match", json={"titles": ["🎉✨"], "threshold": -1}).json()["results"]
+    (result,) = client.post("/v1/match", json={"titles": ["🎉✨"], "threshold": 0}).json()["results"]
     assert result == {"title": "🎉✨", "matches": []}
 
 
-@pytest.mark.parametrize("asked", [{}, {"threshold": 0.3}, {"threshold": -1}])
+@pytest.mark.parametrize("asked", [{}, {"threshold": 0.3}, {"threshold": 1}])
 def test_cluster_answers_what_the_matcher_answers(client: TestClient, matcher: Matcher, asked: dict[str, Any]) -> None:
     answer = client.post("/v1/cluster", json={"items": ITEMS, **asked}).json()
     ids = [item["id"] for item in ITEMS]
@@ -132,6 +184,7 @@ def test_cluster_answers_what_the_matcher_answers(client: TestClient, matcher: M
     assert sorted(id for cluster in answer["clusters"] for id in cluster["items"]) == sorted(ids)
     assert answer["model"] == {
         "fingerprint": matcher.encoder.fingerprint,
+        "decision": "threshold",
         "threshold": asked.get("threshold", matcher.decision.cluster_threshold),
     }
 
@@ -145,6 +198,10 @@ def test_clusters_and_their_items_stand_in_the_order_they_were_sent(client: Test
     ]
 
 
+def test_clusters_need_a_threshold_over_nothing(client: TestClient) -> None:
+    assert "threshold is 0" in refused(client.post("/v1/cluster", json={"items": ITEMS, "threshold": 0}), 422)["detail"]
+
+
 def test_model_tells_what_answers(client: TestClient, matcher: Matcher) -> None:
     config = matcher.encoder.bundle.config
     assert client.get("/v1/model").json() == {
@@ -154,6 +211,7 @@ def test_model_tells_what_answers(client: TestClient, matcher: Matcher) -> None:
         "precision": config.precision,
         "threshold": matcher.decision.threshold,
         "cluster_threshold": matcher.decision.cluster_threshold,
+        "promises": [vars(promise) for promise in matcher.decision.promises],
         "items": len(read_items(SAMPLE)),
         "index": {"exact": True, "recall": 1.0},
     }
@@ -192,8 +250,11 @@ values = st.recursive(
 )
 
 
+_FIELDS = ("titles", "items", "k", "threshold", "min_precision", "explain", "x")
+
+
 @examples(max_examples=60, deadline=None)
-@given(st.fixed_dictionaries({}, optional=dict.fromkeys(("titles", "items", "k", "threshold", "x"), values)) | values)
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(_FIELDS, values)) | values)
 def test_no_json_makes_it_fail(client: TestClient, value: Any) -> None:
     for path in ("/v1/match", "/v1/cluster"):
         response = client.post(path, content=json.dumps(value).encode(), headers=JSON)
@@ -216,172 +277,3 @@ def test_without_the_key_v1_is_closed_and_health_is_open(service: Service) -> No
         refused(client.post("/v1/cluster", json={"items": ITEMS}), 401)
         assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
         assert client.get("/v1/model", headers={"authorization": f"Bearer {KEY}"}).status_code == 200
-
-
-# Load
-
-
-class Broken:
-    """A matcher whose every search fails."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-    def match(self, titles: Sequence[str], **_: Any) -> list[list[Match]]:
-        raise self.error
-
-
-class Slow:
-    """A matcher that searches until it is let go, and counts."""
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.lock = threading.Lock()
-        self.now = self.most = 0
-
-    def match(self, titles: Sequence[str], **_: Any) -> list[list[Match]]:
-        with self.lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-        assert self.gate.wait(20)
-        with self.lock:
-            self.now -= 1
-        return [[] for _ in titles]
-
-
-def test_more_than_the_line_holds_are_sent_away_and_health_never_waits(service: Service) -> None:
-    slow = Slow()
-    with serving(service, matcher=slow, settings=Settings(max_concurrency=2, max_queue=1)) as client:
-        with ThreadPoolExecutor(8) as callers:
-            sent: list[Future[Any]] = [
-                callers.submit(client.post, "/v1/match", json={"titles": ["a"]}) for _ in range(8)
-            ]
-            away: set[Future[Any]] = set()
-            try:
-                while len(away) < 5:
-                    done, _ = wait(set(sent) - away, timeout=10, return_when=FIRST_COMPLETED)
-                    assert done
-                    away |= done
-                assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
-            finally:
-                slow.gate.set()
-        for future in away:
-            refused(future.result(), 503)
-            assert int(future.result().headers["retry-after"]) >= 1
-        assert [future.result().status_code for future in sent if future not in away] == [200] * 3
-        assert slow.most == 2
-        assert client.post("/v1/match", json={"titles": ["a"]}).status_code == 200
-
-
-def test_a_place_is_free_again_after_a_failure(service: Service) -> None:
-    with serving(service, matcher=Broken(RuntimeError()), settings=Settings(max_concurrency=1, max_queue=0)) as client:
-        assert [client.post("/v1/match", json={"titles": ["a"]}).status_code for _ in range(3)] == [500] * 3
-
-
-def test_one_at_a_time_on_a_gpu(monkeypatch: pytest.MonkeyPatch, matcher: Matcher) -> None:
-    monkeypatch.setattr(api.app, "load_matcher", lambda *_, **__: matcher)
-    lines: list[tuple[int, int]] = []
-    monkeypatch.setattr(api.app, "Line", lambda *places: lines.append(places))
-    load_service(Settings(max_concurrency=4, max_queue=5))
-    monkeypatch.setattr(api.app, "wants_gpu", lambda _: True)
-    load_service(Settings(max_concurrency=4, max_queue=5))
-    assert lines == [(4, 5), (1, 5)]
-
-
-# Start and end
-
-
-def test_health_answers_while_loading_and_ready_does_not(monkeypatch: pytest.MonkeyPatch, service: Service) -> None:
-    gate = threading.Event()
-    told = threading.Event()
-
-    def load(_: Settings, progress: Progress) -> Service:
-        progress("encode", 1_500, 20_000)
-        told.set()
-        assert gate.wait(20)
-        return service
-
-    monkeypatch.setattr(api.app, "load_service", load)
-    monkeypatch.setattr(service.line, "close", lambda: None)
-    with TestClient(create_app(Settings())) as client:
-        assert told.wait(20)
-        assert client.get("/healthz").json() == {"status": "ok"}
-        for response in (
-            client.get("/readyz"),
-            client.get("/v1/model"),
-            client.post("/v1/match", json={"titles": ["a"]}),
-            client.post("/v1/cluster", json={"items": ITEMS}),
-        ):
-            assert refused(response, 503)["detail"] == "not ready (loading: encode 1,500 of 20,000)"
-            assert int(response.headers["retry-after"]) >= 1
-        gate.set()
-        until_ready(client)
-        assert client.get("/v1/model").status_code == 200
-
-
-def test_shutting_down_ends_the_loading(monkeypatch: pytest.MonkeyPatch) -> None:
-    failures: list[BaseException] = []
-
-    def load(_: Settings, progress: Progress) -> Service:
-        for done in range(2_000):
-            progress("encode", done, 2_000)
-            time.sleep(0.01)
-        raise AssertionError("not ended")
-
-    monkeypatch.setattr(api.app, "load_service", load)
-    with TestClient(create_app(Settings(), on_failure=failures.append)) as client:
-        assert client.get("/healthz").status_code == 200
-    assert not failures
-
-
-def test_what_cannot_be_loaded_is_reported_and_never_ready(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    failures: list[BaseException] = []
-    settings = Settings(catalog=tmp_path / "nowhere.csv")
-    for on_failure in (failures.append, None):
-        with TestClient(create_app(settings, on_failure=on_failure)) as client:
-            deadline = time.monotonic() + 20
-            while "failed" not in client.get("/readyz").json()["detail"]:
-                assert time.monotonic() < deadline
-                time.sleep(0.005)
-            assert str(tmp_path) not in refused(client.get("/readyz"), 503)["detail"]
-            assert client.get("/healthz").status_code == 200
-    (failure,) = failures
-    assert isinstance(failure, InputError) and failure.file == str(tmp_path / "nowhere.csv")
-    assert "cannot load: " in caplog.text and "nowhere.csv" in caplog.text
-
-
-def test_serve_ends_with_the_error_of_loading(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere\.csv: cannot be read"):
-        serve(Settings(catalog=tmp_path / "nowhere.csv", port=0))
-
-
-def test_serve_answers_on_its_socket(monkeypatch: pytest.MonkeyPatch, service: Service) -> None:
-    httpx = pytest.importorskip("httpx2")
-    servers: list[uvicorn.Server] = []
-
-    class Seen(uvicorn.Server):
-        def __init__(self, config: uvicorn.Config) -> None:
-            super().__init__(config)
-            servers.append(self)
-
-    def visit() -> list[int]:
-        try:
-            while not (servers and servers[0].started):
-                time.sleep(0.005)
-            host, port = servers[0].servers[0].sockets[0].getsockname()
-            with httpx.Client(base_url=f"http://{host}:{port}") as visitor:
-                while visitor.get("/readyz").status_code != 200:
-                    time.sleep(0.005)
-                too_long = visitor.post("/v1/cluster", content=iter([b" " * 1_000_000] * 10), headers=JSON)
-                answer = visitor.post("/v1/cluster", json={"items": ITEMS})
-                assert "server" not in answer.headers
-                return [too_long.status_code, answer.status_code]
-        finally:
-            servers[0].should_exit = True
-
-    monkeypatch.setattr(uvicorn, "Server", Seen)
-    monkeypatch.setattr(api.app, "load_service", lambda *_: replace(service, line=Line(1, 0)))
-    with ThreadPoolExecutor(1) as visitors:
-        visited = visitors.submit(visit)
-        serve(Settings(port=0))
-        assert visited.result(20) == [413, 200]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def test_cluster_writes_every_format_alike(tmp_path: Path, suffix: str) -> None:
 
 def test_a_threshold_moves_the_clusters(tmp_path: Path) -> None:
     counts = []
-    for threshold in ("0.5", "0.999"):
+    for threshold in ("0.1", "0.95"):
         assert dongil("cluster", SAMPLE, "-o", tmp_path / "o.csv", "--threshold", threshold).exit_code == 0
         counts.append(len({row["cluster_id"] for row in rows_of(tmp_path / "o.csv")}))
     assert counts[0] < counts[1]
@@ -87,10 +88,123 @@ def test_match_writes_accepted_items_best_first(tmp_path: Path) -> None:
     assert list(rows[0]) == ["query_id", "item_id", "score", "probability", "reason"]
     assert {row["query_id"] for row in rows} == {"q2"}
     assert rows[0]["item_id"] == sample[0]["id"]
-    scores = [float(row["score"]) for row in rows]
-    assert scores == sorted(scores, reverse=True)
-    assert all(0 <= float(row["probability"]) <= 1 and row["reason"] for row in rows)
+    probabilities = [float(row["probability"]) for row in rows]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert all(0 <= float(row["score"]) < 1.001 and row["reason"] for row in rows)
     assert len(rows) <= 10
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Path:
+    """Titles of the sample catalogue, and one that no item has."""
+    titles = [row["title"] for row in rows_of(SAMPLE)[:30]]
+    path = tmp_path / "asked.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["title"], *([title] for title in titles), ["농심 백산수 2L 6개 새벽배송"]])
+    return path
+
+
+def matched(tmp_path: Path, asked: Path, *options: object) -> list[dict[str, str]]:
+    out = tmp_path / "matched.csv"
+    answer = dongil("match", asked, "--catalog", SAMPLE, "-o", out, *options)
+    assert answer.exit_code == 0, answer.output
+    return rows_of(out)
+
+
+def test_a_threshold_is_a_probability(tmp_path: Path, asked: Path) -> None:
+    strict = matched(tmp_path, asked, "--threshold", 0.8)
+    loose = matched(tmp_path, asked, "--threshold", 0.1)
+    assert all(float(row["probability"]) >= 0.1 for row in loose)
+    assert [row for row in loose if float(row["probability"]) >= 0.8] == strict
+    assert len(strict) < len(loose)
+
+
+def test_near_misses_stand_behind_and_are_told_apart(tmp_path: Path, asked: Path) -> None:
+    plain = matched(tmp_path, asked)
+    rows = matched(tmp_path, asked, "--near-misses", 2)
+    assert {row["accepted"] for row in rows} == {"true", "false"}
+    assert [{name: row[name] for name in plain[0]} for row in rows if row["accepted"] == "true"] == plain
+    by_query: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        by_query.setdefault(row["query_id"], []).append(row)
+    for told in by_query.values():
+        assert [row["accepted"] for row in told] == sorted((row["accepted"] for row in told), reverse=True)
+        assert sum(row["accepted"] == "false" for row in told) <= 2
+        probabilities = [float(row["probability"]) for row in told]
+        assert probabilities == sorted(probabilities, reverse=True)
+
+
+def test_assigned_items_go_to_one_title_each(tmp_path: Path, asked: Path) -> None:
+    every = matched(tmp_path, asked, "--threshold", 0.1, "-k", 1000)
+    once = matched(tmp_path, asked, "--threshold", 0.1, "--assign")
+    items = [row["item_id"] for row in once]
+    assert len(set(items)) == len(items)
+    assert set(items) == {row["item_id"] for row in every}
+    best: dict[str, float] = {}
+    for row in every:
+        best[row["item_id"]] = max(best.get(row["item_id"], 0), float(row["probability"]))
+    assert all(float(row["probability"]) == best[row["item_id"]] for row in once)
+
+
+def proven_model(folder: Path, *promises: tuple[float, float]) -> Path:
+    """The model that ships, with precisions and thresholds as if they were proven."""
+    shutil.copytree(DEFAULT, folder)
+    decision = json.loads((folder / "decision.json").read_text(encoding="utf-8"))
+    decision["promises"] = [
+        {"precision": p, "threshold": t, "recall": 0.5, "words": f"{p:g} was counted"} for p, t in promises
+    ]
+    (folder / "decision.json").write_text(json.dumps(decision), encoding="utf-8")
+    return folder
+
+
+def test_a_proven_precision_picks_the_threshold_and_says_why(tmp_path: Path, asked: Path) -> None:
+    model = proven_model(tmp_path / "model", (0.9, 0.4), (0.98, 0.8))
+    out = tmp_path / "out.csv"
+    answer = dongil(
+        "match", asked, "--catalog", SAMPLE, "-o", out, "--model", model, "--min-precision", 0.95, "-k", 99
+    )  # fmt: skip
+    assert answer.exit_code == 0, answer.output
+    assert "from a probability of 0.800: 0.98 was counted" in answer.output
+    assert rows_of(out) == matched(tmp_path, asked, "--threshold", 0.8, "-k", 99)
+    clustered = dongil("cluster", SAMPLE, "-o", out, "--model", model, "--min-precision", 0.5)
+    assert clustered.exit_code == 0, clustered.output
+    assert "from a probability of 0.400: 0.9 was counted" in clustered.output
+    assert dongil("cluster", SAMPLE, "-o", tmp_path / "t.csv", "--threshold", 0.4).exit_code == 0
+    assert rows_of(out) == rows_of(tmp_path / "t.csv")
+
+
+def test_a_precision_that_is_not_proven_is_refused_before_the_work(
+    tmp_path: Path, asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = proven_model(tmp_path / "model", (0.9, 0.4))
+    monkeypatch.setattr(Encoder, "encode", lambda *_, **__: pytest.fail("the work was begun"))
+    for command in (("match", asked, "--catalog", SAMPLE), ("cluster", SAMPLE)):
+        answer = dongil(*command, "-o", tmp_path / "out.csv", "--model", model, "--min-precision", 0.95)
+        assert answer.exit_code == 1
+        assert "min precision is 0.95" in answer.output and "up to 0.9" in answer.output
+        assert not (tmp_path / "out.csv").exists()
+
+
+def test_one_listing_per_seller(tmp_path: Path) -> None:
+    titles = ["농심 백산수 2L 6개", "농심 백산수 2L 6개", "농심 백산수 2L 6개", "[무료배송] 농심 백산수 2L 6개", "콜라"]
+    sellers = ["가", "가", "나", "", "가"]
+    lines = [f"{title},{seller}" for title, seller in zip(titles, sellers, strict=True)]
+    path = write(tmp_path / "in.csv", "title,seller\n" + "\n".join(lines) + "\n")
+    assert dongil("cluster", path, "-o", tmp_path / "out.csv").exit_code == 0
+    assert [row["cluster_id"] for row in rows_of(tmp_path / "out.csv")] == ["1", "1", "1", "1", "5"]
+    assert dongil("cluster", path, "-o", tmp_path / "out.csv", "--one-per", "seller").exit_code == 0
+    assert [row["cluster_id"] for row in rows_of(tmp_path / "out.csv")] == ["1", "2", "1", "1", "5"]
+    answer = dongil("cluster", path, "-o", tmp_path / "o.csv", "--one-per", "shop")
+    assert answer.exit_code == 1
+    assert "no column 'shop'; expected one of 'title', 'seller'" in answer.output.replace("\n", "")
+
+
+def test_the_largest_and_the_loosest_clusters_are_shown(tmp_path: Path) -> None:
+    answer = dongil("cluster", SAMPLE, "-o", tmp_path / "out.csv", "--threshold", 0.2)
+    assert "Largest clusters" in answer.output and "Loosest clusters" in answer.output
+    alone = dongil("cluster", write(tmp_path / "in.csv", "title\n콜라\n우산\n"), "-o", tmp_path / "out.csv")
+    assert alone.exit_code == 0
+    assert "clusters" not in alone.output.replace(str(tmp_path), "")
 
 
 def test_titles_flow_through_pipes() -> None:
@@ -185,8 +299,6 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "mixed"])
 def test_a_damaged_model_is_named(tmp_path: Path, damage: str) -> None:
-    import shutil
-
     model = tmp_path / "model"
     shutil.copytree(DEFAULT, model)
     broken = model / ("tokenizer.json" if damage == "mixed" else "model.onnx")
@@ -208,6 +320,13 @@ def test_a_damaged_model_is_named(tmp_path: Path, damage: str) -> None:
         ("cluster", "a.csv"),
         ("match", "a.csv", "-o", "b.csv"),
         ("cluster", "a.csv", "-o", "b.csv", "--threshold", "2"),
+        ("match", "a.csv", "--catalog", "b.csv", "-o", "c.csv", "--threshold", "-0.1"),
+        ("match", "a.csv", "--catalog", "b.csv", "-o", "c.csv", "--threshold", "0.5", "--min-precision", "0.9"),
+        ("cluster", "a.csv", "-o", "b.csv", "--threshold", "0.5", "--min-precision", "0.9"),
+        ("match", "a.csv", "--catalog", "b.csv", "-o", "c.csv", "--near-misses", "-1"),
+        ("threshold", "a.csv"),
+        ("threshold", "a.csv", "-o", "m", "--part", "train"),
+        ("threshold", "a.csv", "-o", "m", "--min-precision", "1"),
         ("nothing",),
         ("match", "a.csv", "--catalog", "b.csv", "-o", "c.csv", "-k", "0"),
     ],
@@ -230,11 +349,11 @@ def test_ctrl_c_leaves_no_output_and_the_same_command_goes_on(tmp_path: Path) ->
     listening = [sys.executable, "-c", hear]
     running = subprocess.Popen([*listening, *command], stderr=subprocess.PIPE)
     kept = Path(f"{out}.resume")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not any(kept.glob("*.npy")) and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)
-    _, told = running.communicate(timeout=60)
+    _, told = running.communicate(timeout=120)
     assert running.returncode == 1, told.decode()
     assert "interrupted; nothing was written" in told.decode()
     assert "Traceback" not in told.decode()
@@ -249,5 +368,5 @@ def test_help_is_quick_and_needs_no_model() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
     answer = dongil("--help")
     assert answer.exit_code == 0
-    for command in ("match", "cluster", "train", "serve", "doctor"):
+    for command in ("match", "cluster", "train", "threshold", "serve", "doctor"):
         assert command in answer.output

@@ -11,6 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from benchmarks.labelled import LabelledSet, Reading, read_groups
 from benchmarks.ladder import Ladder, climb, raise_nearest, rungs
+from benchmarks.measures import sides_of
 from benchmarks.pools import CachedEncoder, Judged, Pool
 from benchmarks.recall import Settings, scenes
 from embedder.bundle import Bundle
@@ -43,10 +44,10 @@ def pools(data: LabelledSet, bundle: Bundle) -> dict[str, Pool]:
 def lists(pools: dict[str, Pool], bundle: Bundle) -> dict[str, Judged]:
     """Test lists of the rungs that try one setting."""
     found = {}
-    for name, _, attempts in rungs(pools, Decision.of(bundle)):
-        if name in ("character TF-IDF", "encoder", "encoder and TF-IDF, half and half"):
-            ((_, judged),) = attempts
-            found[name] = judged["test"]
+    for part in rungs(pools, Decision.of(bundle)):
+        if part.name in ("character TF-IDF", "encoder", "encoder and TF-IDF, half and half"):
+            ((_, sides),) = part.attempts
+            found[part.name] = sides["test"].judged
     return found
 
 
@@ -54,7 +55,7 @@ def cosines(pool: Pool) -> tuple[np.ndarray, np.ndarray]:
     """Every two rows by TF-IDF and by the encoder."""
     texts = [clean(text).casefold() for text in pool.matcher.nodes.texts]
     weights = TfidfVectorizer(analyzer="char", ngram_range=(2, 4), lowercase=False).fit_transform(texts)
-    node, vectors = pool.matcher.nodes.node_of, pool.matcher.blended.stages[0]
+    node, vectors = pool.matcher.nodes.node_of, pool.matcher.blended.stages[0]  # before blending
     return (weights @ weights.T).toarray()[np.ix_(node, node)], (vectors @ vectors.T)[np.ix_(node, node)]
 
 
@@ -120,17 +121,26 @@ def test_rungs_stand_on_each_other(ladder: Ladder, data: LabelledSet) -> None:
             assert rung.gain.low <= rung.gain.value <= rung.gain.high
 
 
+def test_the_top_rungs_are_the_bundles_own_decision(ladder: Ladder, pools: dict[str, Pool]) -> None:
+    test = sides_of(pools["test"])["test"]
+    tuned, shipped = ladder.rungs[-2:]
+    assert (tuned.name, shipped.name) == ("evidence, one threshold", "evidence, as shipped")
+    assert tuned.against == shipped.against == "encoder"
+    assert tuned.threshold is not None and 0 < tuned.threshold <= 1
+    assert tuned.row_f1 == test.mean_row_f1(tuned.threshold)
+    assert shipped.threshold is None and shipped.average_precision is None
+    assert shipped.row_f1 == test.mean_row_f1(None)
+
+
 def test_a_part_may_be_left_off(pools: dict[str, Pool], bundle: Bundle) -> None:
     """On validation rows no rung with min2 is worse than the rung without: it tries leaving the score as it is."""
     best: dict[str, float] = {}
-    for name, against, attempts in rungs(pools, Decision.of(bundle)):
-        curves = [
-            row_curve(lists["validation"].neighbours, lists["validation"].labels, lists["validation"].rows)
-            for _, lists in attempts
-        ]
-        best[name] = max(float(curve.f1[curve.best]) for curve in curves)
-        if "min2" in name:
-            assert best[name] >= best[against]
+    for part in rungs(pools, Decision.of(bundle)):
+        judged = [sides["validation"].judged for _, sides in part.attempts]
+        curves = [row_curve(one.neighbours, one.labels, one.rows) for one in judged]
+        best[part.name] = max(float(curve.f1[curve.best]) for curve in curves)
+        if "min2" in part.name:
+            assert best[part.name] >= best[part.against]
 
 
 def test_the_same_seed_gives_the_same_ladder(data: LabelledSet, ladder: Ladder) -> None:

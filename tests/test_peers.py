@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 
 from benchmarks import peers
 from benchmarks.contenders import from_pairs, lessons
-from benchmarks.peers import PEERS, Peer, Pool, Scores, judge_clusters, judge_neighbours, make_pool, run_peers
+from benchmarks.peers import (
+    PEERS,
+    Peer,
+    Pool,
+    Scores,
+    judge_clusters,
+    judge_neighbours,
+    judge_shipped,
+    make_pool,
+    run_peers,
+)
 from embedder.errors import InputError
 from index.clustering import connected_components, edges_of
 from index.vectors import Neighbours
@@ -70,11 +80,13 @@ def test_scores_by_hand() -> None:
     scores = judge_neighbours(near, pool)
     assert scores.threshold == scores.cluster_threshold == np.float32(0.8)
     assert (scores.row_f1, scores.precision, scores.recall, scores.bcubed_f1) == pytest.approx((1, 1, 1, 1))
-    # At 0.7 rows 3, 4 and 5 take in one wrong row: F1 1, 4/5 and 2/3; together they are one cluster.
-    loose = judge_neighbours(near, pool, 0.7, 0.7)
+    # Given one another but for 3 and 5, rows 3, 4 and 5 have F1 1, 4/5 and 2/3; together they are one cluster.
+    loose = judge_shipped(np.where(near.scores >= 0.7, near.ids, -1), ints(0, 0, 2, 3, 3, 3), pool)
     assert loose.row_f1 == pytest.approx((1 + 4 / 5 + 2 / 3) / 3)
     assert loose.precision == pytest.approx((1 + 2 / 3 + 1 / 2) / 3)
+    assert loose.recall == 1
     assert loose.bcubed_f1 == pytest.approx(2 * (5 / 9) / (1 + 5 / 9))
+    assert loose.threshold is None and loose.cluster_threshold is None
 
 
 def test_a_tool_that_is_only_wrong_is_best_left_alone() -> None:
@@ -166,9 +178,9 @@ def test_tools_are_compared_on_the_same_rows(tmp_path: Path, monkeypatch: pytest
     folder = run_peers([str(SAMPLE)], tmp_path / "report", only=["dongil", "tfidf", "nobody"], say=told.append)
     one = json.loads((folder / "peers.json").read_text())["sets"]["catalog"]
     rows = {row["name"]: row for row in one["peers"]}
-    assert list(rows) == ["dongil", "dongil, thresholds as shipped", "TF-IDF (scikit-learn)", "nobody"]
+    assert list(rows) == ["dongil", "dongil, as shipped", "TF-IDF (scikit-learn)", "nobody"]
     assert rows["nobody"]["status"].startswith("failed to load: AttributeError")
-    for name in ("dongil", "TF-IDF (scikit-learn)"):
+    for name in ("dongil", "dongil, as shipped", "TF-IDF (scikit-learn)"):
         assert 0.4 < rows[name]["row_f1"] <= 1
         assert 0.4 < rows[name]["bcubed_f1"] <= 1
         assert 20 < rows[name]["peak_mb"] < 2000

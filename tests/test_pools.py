@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.labelled import LabelledSet
-from benchmarks.pools import CachedEncoder, make_pool, row_edges, row_neighbours
+from benchmarks.pools import CachedEncoder, accepted, make_pool, probable
 from embedder.bundle import Bundle
 from embedder.encoder import Encoder
 from index.clustering import connected_components
 from index.decision import Decision
-from index.matcher import Matcher, Nodes
+from index.matcher import Matcher
+from index.nodes import Nodes, row_edges, row_neighbours
 from index.vectors import Neighbours, VectorIndex
 
 # Five rows of three nodes: rows 0 and 3 are node 0, rows 1 and 4 node 1, row 2 node 2.
@@ -79,12 +80,42 @@ def test_a_pool_gives_what_users_get(encoder: Encoder, sample: list[tuple[str, s
     matcher = Matcher.from_items(ids, titles, encoder, decision)
     blended = pool.blend(decision.blend).neighbours
     assert np.array_equal(blended.ids, matcher.blended.neighbours.ids)
-    clusters = connected_components(160, row_edges(pool.matcher.nodes, blended, decision.cluster_threshold))
-    names = matcher.cluster()
-    assert (clusters[:, None] == clusters).tolist() == [[a == b for a in names] for b in names]
+    for threshold in (None, 0.6):
+        clusters, names = pool.clusters(threshold), matcher.cluster(threshold)
+        assert (clusters[:, None] == clusters).tolist() == [[a == b for a in names] for b in names]
+    assert pool.clusters(1.000001).tolist() == pool.clusters(1).tolist()
     again = make_pool(data, np.arange(160), ["test"], encoder, decision, pool)
     assert again.matcher is pool.matcher
     assert make_pool(data, np.arange(50), ["test"], encoder, decision, pool).matcher is not pool.matcher
+
+
+def test_lists_by_probability_are_those_the_decision_was_chosen_on(
+    encoder: Encoder, sample: list[tuple[str, str]]
+) -> None:
+    decide = pytest.importorskip("training.decide", reason="choosing a decision needs dongil[train]")
+    titles = [title for _, title in sample] + [sample[0][1], "!!"]
+    matcher = Matcher.from_items([str(row) for row in range(len(titles))], titles, encoder)
+    rows = np.arange(0, len(titles), 3)
+    lists = probable(matcher, rows)
+    expected = decide.row_lists(decide.Pool("s", matcher.scene, titles, rows), matcher.pairs)
+    assert np.array_equal(lists.ids, expected.ids) and np.array_equal(lists.scores, expected.scores)
+    given = decide.accept(matcher.decision, expected)
+    assert np.array_equal(accepted(matcher.decision, lists).ids, given.ids)
+    assert not (lists.ids == rows[:, None]).any()
+
+
+def test_any_two_rows_have_the_probability_of_the_lists(encoder: Encoder, sample: list[tuple[str, str]]) -> None:
+    titles = [title for _, title in sample[:60]] + [sample[0][1], "!!", "!!"]
+    n = len(titles)
+    data = LabelledSet(
+        "s", "groups", titles, [f"s:{row}" for row in range(n)], np.array(["test"] * n), np.ones(n, bool)
+    )
+    pool = make_pool(data, np.arange(n), ["test"], encoder, Decision.of(encoder.bundle))
+    lists = pool.decide("test").neighbours
+    at, column = np.nonzero(lists.ids >= 0)
+    assert pool.probability(at, lists.ids[at, column]) == pytest.approx(lists.scores[at, column], abs=1e-6)
+    assert (0, 60) in set(zip(at.tolist(), lists.ids[at, column].tolist(), strict=True))
+    assert pool.probability(np.array([61, 61]), np.array([62, 0])).tolist() == [0, 0]
 
 
 def test_vectors_are_kept_by_model_and_titles(tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

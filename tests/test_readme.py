@@ -42,7 +42,7 @@ def test_a_missing_marker_changes_nothing(tmp_path: Path, text: str) -> None:
 
 def test_every_set_that_is_measured_is_known() -> None:
     assert {*MEASURED, *COMPARED} <= {data.name for data in DATA_SETS}
-    with pytest.raises(InputError, match="no part 'colour'; expected recall, ladder, peers, speed"):
+    with pytest.raises(InputError, match="no part 'colour'; expected recall, ladder, decision, peers, speed"):
         make_tables(Path(), Path(), parts=["colour"])
 
 
@@ -53,7 +53,7 @@ def test_one_command_makes_the_tables(tmp_path: Path, monkeypatch: pytest.Monkey
     groups_file(tmp_path, name="data/korea_cvs/titles.csv")
     pair_folder(tmp_path / "data" / "abt-buy")
     path = tmp_path / "README.md"
-    names = ("recall", "pools", "ladder korea_cvs")
+    names = ("recall", "promises", "pairs", "pools", "ladder korea_cvs")
     path.write_text("".join(f"<!-- begin {name} -->\n<!-- end {name} -->\n" for name in names))
     said: list[str] = []
     tables = make_tables(
@@ -66,12 +66,13 @@ def test_one_command_makes_the_tables(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (tmp_path / "out" / "ladder" / "korea_cvs" / "index.html").exists()
     text = path.read_text()
     assert all(table.rstrip() in text for table in tables.values())
-    assert text.count("| korea_cvs |") == 1 + len(tables["pools"].splitlines()) - 2
+    assert text.count("| korea_cvs |") == 1 + sum(len(tables[name].splitlines()) - 2 for name in ("promises", "pools"))
 
 
 def test_the_readme_has_a_place_for_every_table() -> None:
     text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    names = ["recall", "pools", *(f"ladder {name}" for name in COMPARED), "peers", *(f"speed {p}" for p in SPEED_PARTS)]
+    names = ["recall", "promises", "pairs", "pools", *(f"ladder {name}" for name in COMPARED), "decision", "peers"]
+    names += [f"speed {part}" for part in SPEED_PARTS]
     assert re.findall(r"<!-- begin (.+) -->", text) == re.findall(r"<!-- end (.+) -->", text) == names
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,16 +51,26 @@ def test_points_are_what_users_get(name: str, data: LabelledSet, model: ModelRep
     scores = model.point(name).scores
     if scores is None:
         pytest.skip("this model reaches no such point")
+    assert (scores.threshold is None) == (name == "own")
     codes = data.codes()
     clusters = matcher.cluster(scores.threshold)
     assert scores.bcubed_f1 is not None
     assert scores.bcubed_f1.value == pytest.approx(bcubed(clusters, codes, data.rows("test")).f1)
-    # Lists of the catalogue's own rows, from the blended neighbours that its clusters come from.
-    near, node_of, items = matcher.blended.neighbours, matcher.nodes.node_of, matcher.nodes.items()
+    # Lists of the catalogue's own rows, one by one, from the pairs that its clusters come from.
+    pairs, node_of, items = matcher.pairs, matcher.nodes.node_of, matcher.nodes.items()
+    probable: dict[int, list[tuple[float, int]]] = {node: [] for node in range(len(items))}
+    for a, b, probability in zip(*(part.tolist() for part in vars(pairs.edges).values()), strict=True):
+        probable[a].append((probability, b))
+        probable[b].append((probability, a))
     f1, joined = [], set()
     for row in data.rows("test").tolist():
-        nodes = near.ids[node_of[row]][near.scores[node_of[row]] >= np.float32(scores.threshold)]
-        predicted = {row, *items[node_of[row]], *(item for node in nodes if node >= 0 for item in items[node])}
+        node = int(node_of[row])
+        listed = [(float(np.float32(pairs.twins[node])), other) for other in items[node] if other != row]
+        listed += [(probability, other) for probability, near in probable[node] for other in items[near]]
+        listed.sort(key=lambda one: -one[0])
+        found = np.array([[probability for probability, _ in listed]])
+        taken = int(matcher.decision.accepted(found, scores.threshold)[0])
+        predicted = {row, *(other for _, other in listed[:taken])}
         truth = set(np.flatnonzero(codes == codes[row]).tolist())
         f1.append(2 * len(predicted & truth) / (len(predicted) + len(truth)))
         joined |= {(min(row, other), max(row, other)) for other in predicted - {row}}
@@ -82,7 +92,7 @@ def test_true_pairs_are_joined_unscored_or_unfound(data: LabelledSet, model: Mod
 def test_a_stricter_wish_has_a_higher_threshold(model: ModelReport) -> None:
     assert [point.name for point in model.points] == list(POINTS)
     wished = [model.point(f"precision_{p}").scores for p in (90, 95, 98, 99)]
-    thresholds = [scores.threshold for scores in wished if scores]
+    thresholds = [scores.threshold or 0 for scores in wished if scores]
     assert thresholds == sorted(thresholds)
     for p in (90, 95, 98, 99):
         reached = model.point(f"precision_{p}").validation
@@ -92,8 +102,8 @@ def test_a_stricter_wish_has_a_higher_threshold(model: ModelReport) -> None:
 def test_search_grows_with_k(model: ModelReport) -> None:
     values = [interval.value for interval in model.search.recall_at.values() if interval]
     assert values == sorted(values)
-    assert model.search.ceiling is not None and model.headline == "row_f1"
-    scores = model.point("row_f1").scores
+    assert model.search.ceiling is not None
+    scores = model.point("own").scores
     assert scores is not None and scores.row_f1 is not None
     assert model.search.ceiling.value >= scores.row_f1.value
 
@@ -103,25 +113,32 @@ def test_pools_grow_and_both_regimes_are_told(data: LabelledSet, model: ModelRep
     partners, singletons = model.regimes
     assert partners.singletons == 0 < singletons.singletons
     assert partners.carried_f1 == pytest.approx(partners.row_f1.value if partners.row_f1 else None)
+    for one in (partners, singletons, *model.pool_sizes):
+        assert one.own_f1 and one.row_f1 and one.lag
+        assert one.lag.value == pytest.approx(one.own_f1.value - one.row_f1.value)
+        assert one.best_f1 >= max(one.row_f1.value, one.carried_f1) - 1e-9
+    (whole,), own = model.pool_sizes, model.point("own").scores
+    assert whole.own_f1 and own and own.row_f1
+    assert whole.own_f1.value == pytest.approx(own.row_f1.value)
 
 
 def test_the_same_seed_gives_the_same_report(data: LabelledSet, report: RecallReport) -> None:
     again = measure_recall(data, settings=report.settings)
-    assert asdict(again.models[0]) == asdict(report.models[0])
+    assert again.models == report.models
 
 
 def test_mistakes_are_mistakes(data: LabelledSet, model: ModelReport) -> None:
-    scores = model.point("row_f1").scores
-    assert scores is not None
     for mistake in model.joined:
         assert mistake.product != mistake.other_product
-        assert mistake.score >= scores.threshold
+        assert mistake.searched
+        assert mistake.reason
     for mistake in model.parted:
         assert mistake.product == mistake.other_product
-        assert not mistake.searched or mistake.score < scores.threshold
         assert {mistake.title, mistake.other} <= set(data.titles)
-    assert [m.score for m in model.joined] == sorted((m.score for m in model.joined), reverse=True)
-    assert [m.score for m in model.parted] == sorted(m.score for m in model.parted)
+    joined, parted = ([m.probability for m in some] for some in (model.joined, model.parted))
+    assert joined == sorted(joined, reverse=True)
+    assert parted == sorted(parted)
+    assert 0 <= min([0, *parted]) <= max([0, *joined]) <= 1
     assert len({(m.product, m.other_product) for m in model.joined}) == len(model.joined)
 
 
@@ -153,11 +170,10 @@ def test_each_part_among_its_own_rows(data: LabelledSet) -> None:
         Settings(pool="some")
 
 
-def test_without_a_validation_pair_the_models_own_threshold_leads(data: LabelledSet) -> None:
+def test_without_a_validation_pair_no_threshold_is_chosen(data: LabelledSet) -> None:
     sides = np.where(data.sides == "validation", "train", data.sides)
     model = measure_recall(replace(data, sides=sides), settings=Settings(threads=1)).models[0]
-    assert model.headline == "own"
-    assert [point.name for point in model.points if point.scores] == ["own", "own_clusters"]
+    assert [point.name for point in model.points if point.scores] == ["own"]
     assert model.pool_sizes == model.regimes == []
 
 
@@ -178,6 +194,7 @@ def test_labelled_pairs(tmp_path: Path) -> None:
     assert table is not None and table.published
     assert (table.validation_pairs, table.test_pairs, table.test_true) == (1, 2, 1)
     assert table.threshold is not None and table.average_precision in (0.5, 1.0)
+    assert 0 < table.threshold <= 1 and table.cosine_f1 is not None and table.published_f1 is None
     assert table.recall_at[50] is not None and table.recall_at[50].value == 1
     write(folder / "valid.csv", "ltable_id,rtable_id,label\n3,3,0\n")
     table = measure_recall(read_pairs(folder, Reading(unseen=True), published=True), settings=QUICK).models[0].pairs
@@ -188,4 +205,4 @@ def test_equal_titles_under_two_labels_are_counted_apart(encoder: Encoder) -> No
     titles = ["햇반 210g", "햇반 210g", "새우깡 90g", "농심 새우깡 90g"]
     data = LabelledSet("s", "groups", titles, ["s:a", "s:b", "s:c", "s:c"], np.array(["test"] * 4), np.ones(4, bool))
     pool = make_pool(data, np.arange(4), ["test"], encoder, Decision.of(encoder.bundle))
-    assert equal_titles(pool, sides_of(pool, pool.matcher.blended.neighbours)["test"]) == 1
+    assert equal_titles(pool, sides_of(pool)["test"]) == 1

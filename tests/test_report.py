@@ -17,9 +17,15 @@ from benchmarks.bootstrap import Interval
 from benchmarks.labelled import LabelledSet, Reading, read_pairs
 from benchmarks.ladder import climb
 from benchmarks.recall import RecallReport, Settings, measure_recall
+from benchmarks.reliability import Kept
 from benchmarks.report import (
+    PAIRS_HEADER,
     POINT_NAMES,
+    PROMISES_HEADER,
+    RECALL_HEADER,
     broken_promise,
+    pair_rows,
+    promise_rows,
     recall_rows,
     spread,
     to_json,
@@ -27,6 +33,7 @@ from benchmarks.report import (
     write_recall,
 )
 from embedder.errors import InputError
+from index.decision import Promise
 
 QUICK = Settings(threads=1, variations=False)
 NASTY = '<script>alert("x")</script> {{ 7 * 7 }} & 햇반'
@@ -75,8 +82,9 @@ class Page(HTMLParser):
 
 def test_every_file_is_there(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
-        "index.html", "recall.json", "recall.md", "points.csv", "curves.csv", "breakdown.csv", "pool_sizes.csv",
-        "regimes.csv", "mistakes.csv", "curves.png", "precision_recall.png", "search.png", "pool_sizes.png",
+        "index.html", "recall.json", "recall.md", "points.csv", "curves.csv", "reliability.csv", "promises.csv",
+        "breakdown.csv", "pool_sizes.csv", "regimes.csv", "mistakes.csv", "curves.png", "precision_recall.png",
+        "clusters.png", "reliability.png", "search.png", "pool_sizes.png",
     }  # fmt: skip
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in folder.glob("*.png"))
 
@@ -115,8 +123,13 @@ def test_json_and_csv_tell_the_same(folder: Path, report: RecallReport) -> None:
     assert float(rows["row_f1"]["threshold"]) == told["threshold"]
     with (folder / "curves.csv").open(encoding="utf-8", newline="") as file:
         curves = list(csv.DictReader(file))
-    assert {row["measure"] for row in curves} == {"row", "pair", "bcubed"}
+    assert {row["measure"] for row in curves} == {"row", "pair", "bcubed", "components"}
     assert {row["side"] for row in curves} == {"validation", "test"}
+    told = values["models"][0]["reliability"]
+    with (folder / "reliability.csv").open(encoding="utf-8", newline="") as file:
+        assert [int(row["pairs"]) for row in csv.DictReader(file)] == [one["pairs"] for one in told["bins"]]
+    assert sum(one["pairs"] for one in told["bins"]) == told["pairs"]
+    assert values["models"][0]["decision"] == report.models[0].decision.to_json()
 
 
 def test_the_same_report_is_written_byte_for_byte(report: RecallReport, folder: Path, tmp_path: Path) -> None:
@@ -126,10 +139,36 @@ def test_the_same_report_is_written_byte_for_byte(report: RecallReport, folder: 
 
 
 def test_a_line_for_the_readme(report: RecallReport) -> None:
-    ((name, pool, threshold, f1, *_),) = recall_rows(report)
-    assert (name, pool) == ("s", "40 / 80")
-    assert re.fullmatch(r"\d\.\d{4}", threshold)
-    assert re.fullmatch(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", f1)
+    (line,) = recall_rows(report)
+    told = dict(zip(RECALL_HEADER, line, strict=True))
+    assert (told["set"], told["judged / pool"]) == ("s", "40 / 80")
+    assert re.fullmatch(r"\d\.\d{4}", told["threshold"])
+    assert re.fullmatch(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", told["row-F1 [95 %]"])
+    assert pair_rows(report) == []
+
+
+def test_promises_are_told_with_what_came_of_them(report: RecallReport, tmp_path: Path) -> None:
+    (model,) = report.models
+    error = spread(model.reliability.error)
+    assert promise_rows(replace(report, models=[replace(model, promises=[])])) == [["s", error, "none", "-", "-", "-"]]
+    promise = Promise(0.9, 0.85, 0.4, "nine of <ten>")
+    kept = [Kept(promise, Interval(0.8, 0.7, 0.85), Interval(0.5, 0.4, 0.6), 30), Kept(promise, None, None, 0)]
+    promised = replace(report, models=[replace(model, promises=kept)])
+    rows = promise_rows(promised)
+    assert rows == [
+        ["s", error, "0.9", "0.800 [0.700, 0.850]", "0.500", "0.8500"], ["s", error, "0.9", "-", "-", "0.8500"]
+    ]  # fmt: skip
+    assert all(len(row) == len(PROMISES_HEADER) for row in rows)
+    folder = write_recall(promised, tmp_path, "c")
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    assert Page(text).open == []
+    assert "nine of &lt;ten&gt;" in text and text.count('<small class="warn">fell short</small>') >= 1
+    with (folder / "promises.csv").open(encoding="utf-8", newline="") as file:
+        told = list(csv.DictReader(file))
+    assert [(row["precision"], row["observed"], row["accepted"]) for row in told] == [
+        ("0.9", "0.8", "30"),
+        ("0.9", "", "0"),
+    ]
 
 
 def test_what_cannot_be_chosen_is_marked_empty(tmp_path: Path) -> None:
@@ -156,7 +195,11 @@ def test_several_models_and_names_without_latin_letters(tmp_path: Path) -> None:
 
 def test_labelled_pairs_have_their_own_table(tmp_path: Path) -> None:
     data = read_pairs(pair_folder(tmp_path / "shop"), Reading(unseen=True), published=True)
-    text = (write_recall(measure_recall(data, settings=QUICK), tmp_path / "out", "c") / "index.html").read_text("utf-8")
+    measured = measure_recall(data, settings=QUICK)
+    text = (write_recall(measured, tmp_path / "out", "c") / "index.html").read_text("utf-8")
+    assert Page(text).open == []
+    ((name, *rest),) = pair_rows(measured)
+    assert name == "shop" and len(rest) == len(PAIRS_HEADER) - 1
     assert "Labelled pairs over the two tables" in text
     assert "The published split of the pairs" in text
 

@@ -87,6 +87,10 @@ def test_limits_are_described(openapi: dict[str, Any]) -> None:
     assert match["properties"]["titles"]["maxItems"] == MAX_TITLES
     assert (match["properties"]["k"]["maximum"], match["properties"]["k"]["default"]) == (MAX_K, 10)
     assert cluster["properties"]["items"]["maxItems"] == MAX_ITEMS
+    for request in (match, cluster):
+        threshold, precision = (request["properties"][name]["anyOf"][0] for name in ("threshold", "min_precision"))
+        assert (threshold["minimum"], threshold["maximum"]) == (0, 1)
+        assert (precision["exclusiveMinimum"], precision["exclusiveMaximum"]) == (0, 1)
     assert match["additionalProperties"] is cluster["additionalProperties"] is False
 
 

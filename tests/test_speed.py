@@ -16,13 +16,13 @@ from benchmarks.load import Server, ask, free_port, serve_command
 from benchmarks.rebuild import bert_weights, rebuild_bert
 from benchmarks.rounds import Runs
 from benchmarks.speed import PARTS, exponent, run_speed
-from benchmarks.titles import SAMPLE, checked_sizes, made_titles, made_vectors, titles_for
+from benchmarks.titles import SAMPLE, checked_sizes, made_titles, titles_for
 from embedder.bundle import load_bundle
 from embedder.encoder import Encoder
 from embedder.errors import InputError
 from index.items import read_items
 
-# Titles and vectors
+# Titles
 
 
 def test_made_titles_are_as_long_as_real_ones_and_come_in_spellings() -> None:
@@ -33,17 +33,6 @@ def test_made_titles_are_as_long_as_real_ones_and_come_in_spellings() -> None:
     products = {title.split()[-1] for title in titles}
     assert all(title.strip() for title in titles)
     assert len(products) < 3000
-
-
-def test_made_vectors_are_unit_rows_in_groups() -> None:
-    vectors = made_vectors(500, 64)
-    assert vectors.shape == (500, 64)
-    assert vectors.dtype == np.float32
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
-    scores = vectors @ vectors.T
-    near = np.sort(scores - 2 * np.eye(500), axis=1)[:, -1]
-    assert 0.5 < np.mean(near > 0.7) < 1
-    assert np.median(scores) < 0.2
 
 
 def test_a_files_titles_are_drawn_alike_every_time() -> None:
@@ -72,14 +61,14 @@ def test_the_exponent_is_the_slope() -> None:
 
 def test_an_exported_model_comes_back_whole() -> None:
     torch, onnx = pytest.importorskip("torch"), pytest.importorskip("onnx")
-    export, train = pytest.importorskip("training.export"), pytest.importorskip("training.train")
+    graph, train = pytest.importorskip("training.graph"), pytest.importorskip("training.train")
     small = train.TrainConfig(hidden=16, layers=2, heads=2, intermediate=32, max_length=8)
     model = train.new_model(small, 50)
     batch = torch.randint(5, 50, (8, 8)), torch.ones(8, 8, dtype=torch.long)
     state = {name: value.numpy() for name, value in model.bert.state_dict().items()}
-    for scales, within in ((None, 1e-6), (export.calibrate(model, [batch]), 0.02)):
-        graph = export.to_onnx(model, scales).graph
-        weights = bert_weights({one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer})
+    for scales, within in ((None, 1e-6), (graph.calibrate(model, [batch]), 0.02)):
+        made = graph.to_onnx(model, scales).graph
+        weights = bert_weights({one.name: onnx.numpy_helper.to_array(one) for one in made.initializer})
         for name, value in state.items():
             if "position_embeddings" in name:
                 value = value + state["embeddings.token_type_embeddings.weight"][0]
@@ -137,7 +126,7 @@ def test_a_small_catalogue_is_clustered_and_grown(tmp_path: Path, monkeypatch: p
     assert [one["titles"] for one in scale["catalogues"]] == [200, 400]
     assert all(one["status"] == "ok" and one["recall"] == 1 for one in scale["catalogues"])
     phases = scale["catalogues"][0]["phases"]
-    assert list(phases) == ["encode", "search", "blend", "cluster"]
+    assert list(phases) == ["encode", "search", "blend", "judge", "cluster"]
     assert sum(phases.values()) == pytest.approx(scale["catalogues"][0]["seconds"], rel=0.2)
     assert set(scale["exponents"]) == {*phases, "all"}
     cluster = json.loads((folder / "speed-cluster.json").read_text())
@@ -145,6 +134,13 @@ def test_a_small_catalogue_is_clustered_and_grown(tmp_path: Path, monkeypatch: p
     assert ours["name"] == "dongil"
     assert len(ours["seconds"]) == len(raw["seconds"]) == 3
     assert raw["dongil_costs_times"]["least"] > 0
+    spent = ours["result"]["phases"]
+    assert len(spent) == 3
+    for seconds, one in zip(ours["seconds"], spent, strict=True):
+        assert sum(one.values()) == pytest.approx(seconds, rel=0.2)
+    shares = [(sum(one.values()) - one["search"] - one["blend"]) / one["search"] for one in spent]
+    assert cluster["deciding_by_search"]["median"] == pytest.approx(np.median(shares))
+    assert "times as long as search" in (folder / "speed-cluster.md").read_text()
     for name in ("cluster", "scale"):
         assert (folder / f"speed-{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "processors" in (folder / f"speed-{name}.md").read_text()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from embedder.bundle import BACKGROUND, FILES, PROBABILITY
+
 ROOT = Path(__file__).parents[1]
 OWNED = {"embedder", "index", "training", "benchmarks", "api"}
 
@@ -48,7 +50,7 @@ def test_only_owned_names_stand_at_the_top(wheel: zipfile.ZipFile) -> None:
 
 def test_model_sample_and_licence_travel(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
-    model = ("config.json", "tokenizer.json", "model.onnx", "decision.json", "metrics.json", "README.md")
+    model = (*FILES, PROBABILITY, BACKGROUND)
     assert {f"embedder/default/{name}" for name in model} <= names
     assert "api/sample/catalog.csv" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
