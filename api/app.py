@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
@@ -36,14 +36,18 @@ from api.schemas import (
     MatchResult,
     ModelResponse,
     ModelUsed,
+    Promised,
 )
 from api.settings import Settings, load_encoder, load_matcher
 from embedder.encoder import Encoder
+from index.answers import Match
 from index.decision import Decision
-from index.matcher import Matcher, Progress
+from index.matcher import Matcher
+from index.scene import Progress
 from index.vectors import wants_gpu
 
 _KEY_SCHEME = {"type": "http", "scheme": "bearer", "description": "The key that the service was started with."}
+NEAR_MISSES = 3  # told of a title, when a request asks to explain
 _GRACE = 30  # seconds that open requests get when the service ends
 Failed = Callable[[BaseException], None]
 
@@ -71,7 +75,8 @@ class Line:
         self._places -= 1
         try:
             loop = asyncio.get_running_loop()
-            body = await loop.run_in_executor(self._threads, lambda: work().model_dump_json())
+            # What a route does not set, nobody asked for.
+            body = await loop.run_in_executor(self._threads, lambda: work().model_dump_json(exclude_unset=True))
         finally:
             self._places += 1
         return Response(body, media_type="application/json")
@@ -93,23 +98,27 @@ class Service:
 
     def match(self, matcher: Matcher, asked: MatchRequest) -> MatchResponse:
         """The matches of titles in the catalogue."""
-        found = matcher.match(asked.titles, k=asked.k, threshold=asked.threshold)
-        results = [
-            MatchResult(title=title, matches=[MatchedItem(**vars(match)) for match in matches])
-            for title, matches in zip(asked.titles, found, strict=True)
-        ]
-        return MatchResponse(results=results, model=self._used(self.decision.with_threshold(asked.threshold).threshold))
+        threshold, proof = self._asked(asked)
+        misses = NEAR_MISSES if asked.explain else 0
+        answers = matcher.answer(asked.titles, k=asked.k, threshold=threshold, near_misses=misses)
+        results = []
+        for title, answer in zip(asked.titles, answers, strict=True):
+            more = {"near_misses": _items(answer.near_misses)} if asked.explain else {}
+            results.append(MatchResult(title=title, matches=_items(answer.matches), **more))
+        return MatchResponse(results=results, model=self._used(threshold, proof))
 
     def cluster(self, asked: ClusterRequest) -> ClusterResponse:
         """The posted items grouped among themselves."""
         ids, titles = [item.id for item in asked.items], [item.title for item in asked.items]
         matcher = Matcher.from_items(ids, titles, self.encoder, self.decision, device=self.settings.device)
+        threshold, proof = self._asked(asked)
+        if threshold is None:
+            threshold = self.decision.cluster_threshold
         members: dict[str, list[str]] = {}
-        for id, cluster_id in zip(ids, matcher.cluster(asked.threshold), strict=True):
+        for id, cluster_id in zip(ids, matcher.cluster(threshold), strict=True):
             members.setdefault(cluster_id, []).append(id)
         clusters = [Cluster(cluster_id=cluster_id, items=items) for cluster_id, items in members.items()]
-        used = self.decision.with_threshold(asked.threshold).cluster_threshold
-        return ClusterResponse(clusters=clusters, model=self._used(used))
+        return ClusterResponse(clusters=clusters, model=self._used(threshold, proof))
 
     def describe(self) -> ModelResponse:
         """The model, its thresholds and the catalogue."""
@@ -121,12 +130,29 @@ class Service:
             precision=config.precision,
             threshold=self.decision.threshold,
             cluster_threshold=self.decision.cluster_threshold,
+            promises=[Promised(**vars(promise)) for promise in self.decision.promises],
             items=0 if self.matcher is None else len(self.matcher),
             index=IndexInfo(exact=index.exact, recall=index.recall) if index is not None else None,
         )
 
-    def _used(self, threshold: float) -> ModelUsed:
-        return ModelUsed(fingerprint=self.encoder.fingerprint, threshold=threshold)
+    def _asked(self, asked: MatchRequest | ClusterRequest) -> tuple[float | None, dict[str, str]]:
+        """The threshold that a request asks for, if any, and the proof of a precision as a field of ``ModelUsed``.
+
+        Raises:
+            InputError: a precision that the model's labels do not prove.
+        """
+        if asked.min_precision is None:
+            return asked.threshold, {}
+        promise = self.decision.promised(asked.min_precision)
+        return promise.threshold, {"proof": promise.words}
+
+    def _used(self, threshold: float | None, proof: dict[str, str]) -> ModelUsed:
+        decision: Literal["expected F1", "threshold"] = "expected F1" if threshold is None else "threshold"
+        return ModelUsed(fingerprint=self.encoder.fingerprint, decision=decision, threshold=threshold, **proof)
+
+
+def _items(matches: Sequence[Match]) -> list[MatchedItem]:
+    return [MatchedItem(**vars(match)) for match in matches]
 
 
 def load_service(settings: Settings, progress: Progress | None = None) -> Service:
@@ -140,7 +166,8 @@ def load_service(settings: Settings, progress: Progress | None = None) -> Servic
     # An index on a GPU is not safe for two searches at once, and one keeps the GPU busy.
     on_gpu = encoder.on_gpu or wants_gpu(settings.device)
     line = Line(1 if on_gpu else settings.max_concurrency, settings.max_queue)
-    return Service(encoder, Decision.of(encoder.bundle), matcher, line, settings)
+    decision = Decision.of(encoder.bundle, threads=encoder.threads) if matcher is None else matcher.decision
+    return Service(encoder, decision, matcher, line, settings)
 
 
 @dataclass
@@ -178,6 +205,9 @@ Searched = Annotated[Matcher, Depends(_searched)]
 
 async def match(asked: MatchRequest, service: Loaded, matcher: Searched) -> Response:
     """The catalogue's items that are the same product as each title, best first, at most `k` a title.
+
+    Each title gets the set of items whose expected F1 is best, unless the request names a `threshold`, or a
+    `min_precision` that the model's labels prove. With `explain` it gets the best refused items too.
 
     A title without a letter or digit, such as one of emoji alone, has no matches.
     """

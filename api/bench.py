@@ -1,5 +1,6 @@
-"""``dongil bench recall | ablate | peers | speed | all``: thin commands over the benchmarks, which need dongil[bench].
+"""``dongil bench recall | ablate | decision | peers | speed | base | all``: thin commands over the benchmarks.
 
+They need dongil[bench].
 It knows options; it does not measure, and imports the benchmarks only in the command that runs one.
 """
 
@@ -117,6 +118,34 @@ def ablate(
 
 
 @bench.command()
+def decision(
+    data: Annotated[Path, typer.Option(help="Folder that holds the known data sets.")],
+    output: Report,
+    model: Model = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--set", help="A set to measure on, perhaps among several; all by default.")
+    ] = None,
+    part: Annotated[list[str] | None, typer.Option(help="parts, certainty or hard; all by default.")] = None,
+    cache: Cache = None,
+    threads: Threads = None,
+) -> None:
+    """What each part of the evidence adds, whether promises hold, and hard pairs. Needs dongil[train] too."""
+    with plain_failures():
+        _need_extra()
+        from benchmarks.figures import report_folder
+        from benchmarks.proof import PARTS, WEIGHTS, prove_decision
+        from benchmarks.proof_tables import to_markdown, write_proof
+
+        report_folder(output)
+        cache = cache or output.resolve().parent / ".dongil-cache"
+        proof = prove_decision(
+            data, model, sets=only or tuple(WEIGHTS), parts=part or PARTS, cache=cache, threads=threads, say=_say()
+        )
+        typer.echo(to_markdown(proof))
+        stderr().print(f"wrote {write_proof(proof, output, _command()) / 'index.html'}")
+
+
+@bench.command()
 def peers(
     labelled: Annotated[list[str], typer.Argument(help="Files of titles with a product id.")],
     output: Report,
@@ -150,12 +179,28 @@ def speed(
         stderr().print(f"wrote {folder}")
 
 
+@bench.command()
+def base(
+    folder: Annotated[Path, typer.Argument(help="Folder of a base: config and tokenizer, and perhaps weights.")],
+    output: Report,
+    steps: Annotated[int, typer.Option(min=2, help="Training steps of each stage.")] = 4,
+) -> None:
+    """What dongil train --base costs at the size of a base: steps, export, serving, memory. Needs dongil[train]."""
+    with plain_failures():
+        _need_extra()
+        from benchmarks.full_shape import prove_base
+
+        stderr().print(f"wrote {prove_base(folder, output, steps=steps, say=_say())}")
+
+
 @bench.command("all")
 def every(
     data: Annotated[Path, typer.Option(help="Folder that holds the known data sets.")],
     output: Report,
     model: Model = None,
-    part: Annotated[list[str] | None, typer.Option(help="recall, ladder, peers or speed; all by default.")] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(help="recall, ladder, decision, peers or speed; all by default.")
+    ] = None,
     readme: Annotated[Path | None, typer.Option(help="File whose tables to put between their markers.")] = None,
     seed: Seed = 0,
     cache: Cache = None,

@@ -1,24 +1,39 @@
-"""The command line: ``dongil match | cluster | train | bench | serve | doctor``.
+"""The command line: ``dongil match | cluster | train | distill | tune | ensemble | threshold | bench | serve | ...``.
 
-Thin: it reads files, calls the matcher, the recipe or the service, writes files and tells what happened. Exit codes:
-0 done, 1 failed (one line says why), 2 wrong usage. Heavy rooms are imported by the command that needs them.
+Thin: it reads files, calls the matcher or the service, writes files and tells what happened. Exit codes: 0 done,
+1 failed (one line says why), 2 wrong usage. Heavy rooms are imported by the command that needs them.
 """
 
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api.bench import bench
 from api.console import PhaseBars, plain_failures, stderr
+from api.distill import distill
+from api.learn import threshold as threshold_command
+from api.learn import train
+from api.options import (
+    DeviceName,
+    DeviceOption,
+    IdColumn,
+    LabelColumn,
+    Model,
+    Out,
+    Threads,
+    TitleColumn,
+)
+from api.tuning import ensemble, tune
 
 if TYPE_CHECKING:
+    from index.answers import Match
+    from index.decision import Decision
+    from index.items import Items
     from index.tables import Table
 
 app = typer.Typer(
@@ -27,26 +42,13 @@ app = typer.Typer(
 )  # fmt: skip
 
 app.add_typer(bench, name="bench")
+app.command("train")(train)
+app.command("distill")(distill)
+app.command("tune")(tune)
+app.command("ensemble")(ensemble)
+app.command("threshold")(threshold_command)
 
-Model = Annotated[Path | None, typer.Option(help="Folder of a model; the one that ships with dongil by default.")]
-Out = Annotated[
-    str,
-    typer.Option(
-        "--output", "-o", help="File to write (CSV, TSV, JSON Lines or Parquet by suffix); - is standard output."
-    ),
-]
-IdColumn = Annotated[str | None, typer.Option(help="Column of ids, when it has no name that dongil knows.")]
-TitleColumn = Annotated[str | None, typer.Option(help="Column of titles, when it has no name that dongil knows.")]
-LabelColumn = Annotated[
-    str | None, typer.Option(help="Column of known products, when it has no name that dongil knows.")
-]
-Threshold = Annotated[
-    float | None,
-    typer.Option(min=-1, max=1, help="Score from which two titles are one product; the model's own by default."),
-]
-Threads = Annotated[int | None, typer.Option(min=1, help="Processors to use; all by default.")]
-DeviceName = Literal["auto", "cpu", "gpu"]
-DeviceOption = Annotated[DeviceName, typer.Option(help="Where to compute.")]
+_BATCH = 1024  # titles looked up at a time
 
 
 @app.command()
@@ -54,8 +56,25 @@ def match(
     queries: Annotated[str, typer.Argument(help="File of titles to look up; - is standard input.")],
     catalog: Annotated[str, typer.Option(help="File of the catalogue's items.")],
     output: Out,
-    k: Annotated[int, typer.Option(min=1, help="Matches a title at most.")] = 10,
-    threshold: Threshold = None,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Matches a title at most.")] = 10,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Probability from which a pair is accepted; by default each title gets the set of best expected F1.",
+        ),
+    ] = None,
+    min_precision: Annotated[
+        float | None,
+        typer.Option(help="Accept pairs from the probability that is proven to have this precision, such as 0.95."),
+    ] = None,
+    near_misses: Annotated[
+        int, typer.Option(min=0, help="Also write so many of the best refused items a title, with accepted = false.")
+    ] = 0,
+    assign: Annotated[
+        bool, typer.Option("--assign", help="Give each item to its single most probable title alone.")
+    ] = False,
     model: Model = None,
     id_column: IdColumn = None,
     title_column: TitleColumn = None,
@@ -63,33 +82,42 @@ def match(
     device: DeviceOption = "auto",
 ) -> None:
     """Write the catalogue's items that are the same product as each title: accepted ones only, best first."""
+    _refuse_both(threshold, min_precision)
     with plain_failures():
         from embedder.bundle import load_bundle
         from embedder.encoder import Encoder
+        from index.answers import Answer, assigned
+        from index.decision import Decision
         from index.items import read_items
         from index.matcher import Matcher
-        from index.tables import Table, check_writable, write_table
+        from index.tables import check_writable, write_table
 
         check_writable(output)
         _refuse_same(output, queries, catalog)
         asked = read_items(queries, id_column=id_column, title_column=title_column)
         items = read_items(catalog, id_column=id_column, title_column=title_column)
         encoder = Encoder(load_bundle(model), threads=threads, device=device)
-        rows: list[tuple[str, str, float, float, str]] = []
-        matched = 0
+        decision = Decision.of(encoder.bundle, threads=encoder.threads)
+        threshold = _threshold(decision, threshold, min_precision)
+        answers: list[Answer] = []
         with PhaseBars() as bars:
-            matcher = Matcher.from_items(items.ids, items.titles, encoder, device=device, progress=bars)
-            for start in range(0, len(asked), 1024):
-                results = matcher.match(asked.titles[start : start + 1024], k=k, threshold=threshold)
-                for query_id, found in zip(asked.ids[start : start + 1024], results, strict=True):
-                    matched += bool(found)
-                    rows += [(query_id, m.id, round(m.score, 6), round(m.probability, 6), m.reason) for m in found]
-                bars("match", min(start + 1024, len(asked)), len(asked))
-        names = ("query_id", "item_id", "score", "probability", "reason")
-        columns = {name: [row[position] for row in rows] for position, name in enumerate(names)}
-        write_table(Table(output, columns), output)
+            matcher = Matcher.from_items(items.ids, items.titles, encoder, decision, device=device, progress=bars)
+            most = len(items) if assign else k  # what goes to another title leaves room for the next
+            for start in range(0, len(asked), _BATCH):
+                titles = asked.titles[start : start + _BATCH]
+                answers += matcher.answer(titles, k=most, threshold=threshold, near_misses=near_misses)
+                bars("match", len(answers), len(asked))
+        found = [one.matches for one in answers]
+        found = [own[:k] for own in assigned(found)] if assign else found
+        told = [
+            (query_id, match, accepted)
+            for query_id, own, answer in zip(asked.ids, found, answers, strict=True)
+            for match, accepted in [*((m, True) for m in own), *((m, False) for m in answer.near_misses)]
+        ]
+        write_table(_matches(output, told, near_misses > 0), output)
         stderr().print(
-            f"{matched:,} of {len(asked):,} titles matched, {len(rows):,} matches among {len(items):,} items"
+            f"{sum(map(bool, found)):,} of {len(asked):,} titles matched, {sum(map(len, found)):,} matches among "
+            f"{len(items):,} items"
         )
 
 
@@ -97,7 +125,27 @@ def match(
 def cluster(
     items: Annotated[str, typer.Argument(metavar="IN", help="File of items; - is standard input.")],
     output: Out,
-    threshold: Threshold = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Mean probability from which two clusters are one, over 0; the model's own by default."
+        ),
+    ] = None,
+    min_precision: Annotated[
+        float | None,
+        typer.Option(
+            help="Join from the probability that is proven to have this precision. The proof is of pairs: it holds "
+            "for two listings; a larger cluster needs the mean over its pairs to reach that probability."
+        ),
+    ] = None,
+    one_per: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="One listing per product of each value in this column, such as the seller: two rows of one value "
+            "never share a cluster, not even with equal titles. Blank values say nothing.",
+        ),
+    ] = None,
     model: Model = None,
     id_column: IdColumn = None,
     title_column: TitleColumn = None,
@@ -110,9 +158,12 @@ def cluster(
     A cluster_id column that IN has already is kept as cluster_id_in. An interrupted run goes on where it stood when
     the same command is given again.
     """
+    _refuse_both(threshold, min_precision)
     with plain_failures("interrupted; nothing was written, and the same command goes on from here"):
+        from api.sheets import show_clusters
         from embedder.bundle import load_bundle
         from embedder.resume import ResumingEncoder
+        from index.decision import Decision
         from index.items import read_items
         from index.matcher import Matcher
         from index.tables import check_writable, write_table
@@ -121,14 +172,17 @@ def cluster(
         _refuse_same(output, items)
         started = time.monotonic()
         rows = read_items(items, id_column=id_column, title_column=title_column, label_column=label_column)
+        values = _values(rows, one_per) if one_per is not None else None
         kept = None if output == "-" else Path(f"{output}.resume")
         encoder = ResumingEncoder(load_bundle(model), kept, threads=threads, device=device)
+        decision = Decision.of(encoder.bundle, threads=encoder.threads)
+        threshold = _threshold(decision, threshold, min_precision)
         with PhaseBars() as bars:
-            matcher = Matcher.from_items(rows.ids, rows.titles, encoder, device=device, progress=bars)
-            clusters = matcher.cluster(threshold)
-        write_table(_with_clusters(rows.table, clusters), output)
+            matcher = Matcher.from_items(rows.ids, rows.titles, encoder, decision, device=device, progress=bars)
+            grouping = matcher.group(threshold, one_per=values)
+        write_table(_with_clusters(rows.table, grouping.names), output)
         encoder.forget()
-        _summary(rows.titles, clusters, rows.labels, time.monotonic() - started)
+        show_clusters(rows.titles, grouping, rows.labels, time.monotonic() - started, stderr())
 
 
 @app.command()
@@ -172,51 +226,18 @@ def doctor(model: Model = None) -> None:
             raise typer.Exit(1)
 
 
-@app.command()
-def train(
-    labelled: Annotated[list[str], typer.Argument(help="Files of titles with a product id.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new model.")],
-    unlabelled: Annotated[
-        list[str] | None, typer.Option(help="File of titles alone; may be given several times.")
-    ] = None,
-    test_where: Annotated[str | None, typer.Option(help="COLUMN=VALUE: rows of a published test part.")] = None,
-    weight: Annotated[
-        list[str] | None, typer.Option(help="SET=NUMBER: how much a set counts in choosing; 1 by default.")
-    ] = None,
-    config: Annotated[
-        str, typer.Option(help="NAME=VALUE,...: settings of the run that differ from the defaults.")
-    ] = "",
-    work: Annotated[Path | None, typer.Option(help="Folder of checkpoints; beside the output by default.")] = None,
-    notes: Annotated[Path | None, typer.Option(help="Markdown for the model card: data, licences.")] = None,
-) -> None:
-    """Train a model on labelled titles and pack it for serving. A killed run goes on from its last checkpoint."""
-    with plain_failures("interrupted; the same command goes on from the last checkpoint"):
-        from training.recipe import Recipe, make_bundle, parse_config
-
-        console = stderr()
-
-        def report(stage: str, step: int, steps: int, values: dict[str, float]) -> None:
-            told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            console.print(f"{stage} {step:,}/{steps:,}: {told}")
-
-        recipe = Recipe(
-            labelled, unlabelled or (), _pair(test_where), {n: float(v) for n, v in map(_need_pair, weight or ())},
-            command=shlex.join(["dongil", *sys.argv[1:]]),
-            notes=notes.read_text(encoding="utf-8") if notes else "",
-        )  # fmt: skip
-        bundle = make_bundle(recipe, output, parse_config(config), work or Path(f"{output}.work"), report)
-        console.print(f"wrote {bundle.folder} ({bundle.fingerprint})")
+def _refuse_both(threshold: float | None, min_precision: float | None) -> None:
+    if threshold is not None and min_precision is not None:
+        raise typer.BadParameter("given with --min-precision; expected one of the two", param_hint="--threshold")
 
 
-def _need_pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise typer.BadParameter(f"{text!r}; expected NAME=VALUE")
-    return name, value
-
-
-def _pair(text: str | None) -> tuple[str, str] | None:
-    return _need_pair(text) if text else None
+def _threshold(decision: Decision, threshold: float | None, min_precision: float | None) -> float | None:
+    """The threshold asked for; that of a proven precision is told with its proof."""
+    if min_precision is None:
+        return threshold
+    promise = decision.promised(min_precision)
+    stderr().print(f"from a probability of {promise.threshold:.3f}: {promise.words}", soft_wrap=True)
+    return promise.threshold
 
 
 def _refuse_same(output: str, *inputs: str) -> None:
@@ -232,6 +253,33 @@ def _refuse_same(output: str, *inputs: str) -> None:
             raise InputError("is also the input, which is never written over; expected another file", file=output)
 
 
+def _matches(name: str, told: list[tuple[str, Match, bool]], with_misses: bool) -> Table:
+    """The rows of a match file; which are accepted is told where others stand among them."""
+    from index.tables import Table
+
+    columns: dict[str, list[object]] = {
+        "query_id": [query_id for query_id, _, _ in told],
+        "item_id": [match.id for _, match, _ in told],
+        "score": [round(match.score, 6) for _, match, _ in told],
+        "probability": [round(match.probability, 6) for _, match, _ in told],
+        "reason": [match.reason for _, match, _ in told],
+    }
+    if with_misses:
+        columns["accepted"] = ["true" if accepted else "false" for _, _, accepted in told]
+    return Table(name, columns)
+
+
+def _values(rows: Items, column: str) -> list[str]:
+    """A column's values as text, blank where there is none."""
+    from embedder.errors import InputError
+    from index.formats import cell_text
+
+    if column not in rows.table.columns:
+        listed = ", ".join(repr(name) for name in rows.table.columns)
+        raise InputError(f"no column {column!r}; expected one of {listed}", file=rows.table.name)
+    return [cell_text(value) for value in rows.table.columns[column]]
+
+
 def _with_clusters(table: Table, clusters: list[str]) -> Table:
     """The table with the new column; a column of that name is kept under another one."""
     if "cluster_id" in table.columns:
@@ -240,39 +288,6 @@ def _with_clusters(table: Table, clusters: list[str]) -> Table:
             name += "_"
         table = table.with_column(name, table.columns["cluster_id"])
     return table.with_column("cluster_id", clusters)
-
-
-def _summary(titles: list[str], clusters: list[str], labels: list[str] | None, seconds: float) -> None:
-    """What was found, for a person: counts, the largest clusters, and agreement with labels if the file has them."""
-    from collections import Counter
-
-    from rich.table import Table as Sheet
-
-    console = stderr()
-    sizes = Counter(clusters)
-    several = [size for size in sizes.values() if size > 1]
-    console.print(
-        f"{len(titles):,} items in {seconds:.1f} s: {len(sizes):,} products, "
-        f"{len(several):,} with several listings ({sum(several):,} items), {len(sizes) - len(several):,} alone"
-    )
-    sheet = Sheet("listings", "titles", title="Largest clusters", title_justify="left")
-    shown = {name: [] for name, size in sizes.most_common(5) if size > 1}  # type: dict[str, list[str]]
-    for title, name in zip(titles, clusters, strict=True):
-        if name in shown and len(shown[name]) < 3:
-            shown[name].append(title[:70])
-    for name, examples in shown.items():
-        sheet.add_row(str(sizes[name]), "\n".join(e.replace("[", r"\[") for e in examples))
-    if shown:
-        console.print(sheet)
-    if labels and len(set(labels)) > 1:
-        from training.evaluate import bcubed
-
-        known = [row for row, label in enumerate(labels) if label]
-        scores = bcubed([clusters[row] for row in known], [labels[row] for row in known])
-        console.print(
-            f"Against the file's own labels ({len(known):,} rows): B-cubed precision {scores.precision:.3f}, "
-            f"recall {scores.recall:.3f}, F1 {scores.f1:.3f}"
-        )
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ PHASES: Mapping[str, str] = MappingProxyType({
     "encode": "Encoding titles",
     "search": "Finding neighbours",
     "blend": "Blending neighbourhoods",
+    "judge": "Judging pairs",
     "match": "Matching",
 })  # fmt: skip
 

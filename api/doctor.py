@@ -71,16 +71,29 @@ def _devices() -> list[str]:
 
 
 def _model(folder: Path | None) -> list[str]:
-    from embedder.bundle import load_bundle
+    from embedder.bundle import PROBABILITY, load_bundle
     from embedder.encoder import Encoder
     from index.decision import Decision
 
     bundle = load_bundle(folder)
     encoder, decision = Encoder(bundle), Decision.of(bundle)
-    size = bundle.model_path.stat().st_size / 2**20
+    size = bundle.model_bytes / 2**20
     return [
         f"model: {bundle.config.architecture}, {bundle.config.dimensions} dimensions, {bundle.config.precision}, "
         f"{size:.1f} MiB, fingerprint {bundle.fingerprint}",
-        f"would encode on {'GPU' if encoder.on_gpu else f'CPU, {encoder.threads} thread(s)'}; threshold "
-        f"{decision.threshold:.2f} for matches, {decision.cluster_threshold:.2f} for clusters",
+        f"would encode on {'GPU' if encoder.on_gpu else f'CPU, {encoder.threads} thread(s)'}",
+        f"probability: {_probability(bundle.folder / PROBABILITY)}",
+        "matches: each title gets the set of the best expected F1; one threshold for all would be "
+        f"{decision.threshold:.2f}; clusters from {decision.cluster_threshold:.2f}",
+        *(
+            f"--min-precision {promise.precision:g}: from {promise.threshold:.3f}; {promise.words}"
+            for promise in decision.promises
+        ),
+        *([] if decision.promises else ["--min-precision: none is proven; dongil threshold LABELLED proves one"]),
     ]
+
+
+def _probability(path: Path) -> str:
+    if not path.exists():
+        return "of the cosine alone; dongil train makes a model of the evidence"
+    return f"a model of the evidence, {path.stat().st_size / 2**20:.1f} MiB"

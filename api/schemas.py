@@ -47,8 +47,15 @@ Title = Annotated[
 ItemId = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH, description="Not blank"), AfterValidator(_text)]
 Threshold = Annotated[
     float | None,
-    Field(ge=-1, le=1, allow_inf_nan=False, description="Score from which two titles are one; else the model's"),
+    Field(ge=0, le=1, allow_inf_nan=False, description="Probability from which two titles are one; else the model's"),
 ]
+MinPrecision = Annotated[
+    float | None,
+    Field(
+        gt=0, lt=1, allow_inf_nan=False,
+        description="Accept from the probability that is proven to have this precision of pairs; not with a threshold",
+    ),
+]  # fmt: skip
 
 
 class _Asked(BaseModel):
@@ -57,18 +64,32 @@ class _Asked(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
+class _Deciding(_Asked):
+    """A request that may say from where on two titles are one product."""
+
+    threshold: Threshold = None
+    min_precision: MinPrecision = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.threshold is not None and self.min_precision is not None:
+            value = f"threshold {self.threshold:g}, min_precision {self.min_precision:g}"
+            raise _fault("a threshold or a min_precision, not both", value)
+        return self
+
+
 def _example(value: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [value]})
 
 
-class MatchRequest(_Asked):
+class MatchRequest(_Deciding):
     """Titles to look up in the catalogue."""
 
     model_config = _example({"titles": ["농심 신라면 120g 5개입", "Nintendo Switch OLED White"], "k": 5})
 
     titles: Annotated[list[Title], Field(min_length=1, max_length=MAX_TITLES)]
     k: Annotated[int, Field(ge=1, le=MAX_K, description="Matches a title at most")] = 10
-    threshold: Threshold = None
+    explain: Annotated[bool, Field(description="Tell the near misses of each title too, and why they are none")] = False
 
     @model_validator(mode="after")
     def _answerable(self) -> Self:
@@ -93,7 +114,7 @@ def _distinct(items: list[ClusterItem]) -> list[ClusterItem]:
     return items
 
 
-class ClusterRequest(_Asked):
+class ClusterRequest(_Deciding):
     """Items to group among themselves; the catalogue plays no part."""
 
     model_config = _example(
@@ -107,14 +128,21 @@ class ClusterRequest(_Asked):
     )
 
     items: Annotated[list[ClusterItem], Field(min_length=1, max_length=MAX_ITEMS), AfterValidator(_distinct)]
-    threshold: Threshold = None
 
 
 class ModelUsed(BaseModel):
     """What an answer was made with."""
 
     fingerprint: str = Field(description="Of the model: another one, another model", examples=["72f4288a701eff98"])
-    threshold: float = Field(description="The score from which two titles were taken for one product", examples=[0.9])
+    decision: Literal["expected F1", "threshold"] = Field(
+        description="How matches were accepted: of each title the set of the best expected F1, or from a threshold on"
+    )
+    threshold: float | None = Field(
+        description="The probability from which two titles were taken for one product; null when each title had its "
+        "own. Of clusters, the mean probability from which two became one",
+        examples=[0.5],
+    )
+    proof: str | None = Field(default=None, description="With min_precision: what its proof has counted")
 
 
 class MatchedItem(BaseModel):
@@ -124,7 +152,7 @@ class MatchedItem(BaseModel):
     title: str
     score: float = Field(description="Cosine after blending; rounding may lift it slightly over 1")
     probability: float = Field(ge=0, le=1, description="Calibrated probability of being the same product")
-    reason: str = Field(description="What the titles share, and the numbers that only one of them has")
+    reason: str = Field(description="What the two titles contradict each other on, what they agree on, what they share")
 
 
 class MatchResult(BaseModel):
@@ -132,6 +160,9 @@ class MatchResult(BaseModel):
 
     title: str = Field(description="As it was sent")
     matches: list[MatchedItem]
+    near_misses: list[MatchedItem] | None = Field(
+        default=None, description="With explain: the most probable items that were not accepted"
+    )
 
 
 class MatchResponse(BaseModel):
@@ -145,12 +176,21 @@ class MatchResponse(BaseModel):
                     "matches": [
                         {
                             "id": "s0042", "title": "[무료배송] 농심 신라면 120g x 5봉",
-                            "score": 0.96, "probability": 0.98, "reason": "공통: 농심, 신라면, 120, 5",
+                            "score": 0.96, "probability": 0.98, "reason": "수량 같음 5개입 = 5봉 · 중량 같음 120g",
+                        }
+                    ],
+                    "near_misses": [
+                        {
+                            "id": "s0311", "title": "농심 신라면 120g 20개입",
+                            "score": 0.94, "probability": 0.03, "reason": "수량 다름 5개입 ≠ 20개입 · 중량 같음 120g",
                         }
                     ],
                 }
             ],
-            "model": {"fingerprint": "72f4288a701eff98", "threshold": 0.9},
+            "model": {
+                "fingerprint": "72f4288a701eff98", "decision": "threshold", "threshold": 0.81,
+                "proof": "precision of at least 0.9 is proven with 95 % confidence: ...",
+            },
         }
     )  # fmt: skip
 
@@ -171,7 +211,7 @@ class ClusterResponse(BaseModel):
     model_config = _example(
         {
             "clusters": [{"cluster_id": "a1", "items": ["a1", "b7"]}, {"cluster_id": "c3", "items": ["c3"]}],
-            "model": {"fingerprint": "72f4288a701eff98", "threshold": 0.9},
+            "model": {"fingerprint": "72f4288a701eff98", "decision": "threshold", "threshold": 0.5},
         }
     )
 
@@ -186,13 +226,29 @@ class IndexInfo(BaseModel):
     recall: float = Field(description="Share of true nearest items found in a sample; 1 when exact")
 
 
+class Promised(BaseModel):
+    """A precision that held-out products have proven."""
+
+    precision: float = Field(description="Of accepted pairs, at least, with 95 % confidence")
+    threshold: float = Field(description="The probability from which pairs are accepted then")
+    recall: float = Field(description="Of the held-out pairs, at that probability")
+    words: str = Field(description="What the proof has counted")
+
+
 class ModelResponse(BaseModel):
     """The model, its thresholds and the catalogue."""
 
     model_config = _example(
         {
             "fingerprint": "72f4288a701eff98", "architecture": "BERT, 3 layers, hidden 256", "dimensions": 256,
-            "precision": "int8", "threshold": 0.9, "cluster_threshold": 0.92, "items": 538,
+            "precision": "int8", "threshold": 0.5, "cluster_threshold": 0.4,
+            "promises": [
+                {
+                    "precision": 0.9, "threshold": 0.81, "recall": 0.8,
+                    "words": "precision of at least 0.9 is proven with 95 % confidence: ...",
+                }
+            ],
+            "items": 538,
             "index": {"exact": True, "recall": 1.0},
         }
     )  # fmt: skip
@@ -201,8 +257,9 @@ class ModelResponse(BaseModel):
     architecture: str
     dimensions: int = Field(description="Length of a vector")
     precision: str
-    threshold: float = Field(description="Of matches, unless the request names one")
-    cluster_threshold: float = Field(description="Of clusters, unless the request names one")
+    threshold: float = Field(description="The one probability that is best for all titles, where one is to hold")
+    cluster_threshold: float = Field(description="Mean probability of clusters, unless the request names one")
+    promises: list[Promised] = Field(description="What min_precision may ask for, and what stands behind it")
     items: int = Field(description="Items in the catalogue; 0 without one")
     index: IndexInfo | None = Field(description="null without a catalogue")
 

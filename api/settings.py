@@ -19,7 +19,8 @@ from embedder.encoder import Device, Encoder
 from embedder.errors import InputError
 from index.formats import shown
 from index.items import read_items
-from index.matcher import Matcher, Progress
+from index.matcher import Matcher
+from index.scene import Progress
 
 PREFIX = "DONGIL_"
 _MIN_KEY = 16

@@ -1,0 +1,86 @@
+"""``dongil distill``: a thin command over training, which needs dongil[train].
+
+It knows options and what to print; it does not train, and imports training only when it is called.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.console import plain_failures, stderr
+from api.options import (
+    Conflicts,
+    LabelColumn,
+    TestWhere,
+    TitleAColumn,
+    TitleBColumn,
+    TitleColumn,
+    named_value,
+)
+
+
+def distill(
+    labelled: Annotated[
+        list[str], typer.Argument(help="Files of titles with a product id, or of pairs: title_a, title_b, label.")
+    ],
+    teacher: Annotated[
+        list[Path], typer.Option(help="Folder of a model to learn from; may be given several times: their mean counts.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new model.")],
+    unlabelled: Annotated[
+        list[str] | None, typer.Option(help="File of titles alone; may be given several times.")
+    ] = None,
+    test_where: TestWhere = None,
+    weight: Annotated[
+        list[str] | None, typer.Option(help="SET=NUMBER: how much a set counts in choosing; 1 by default.")
+    ] = None,
+    base: Annotated[
+        str, typer.Option(help="Encoder the student starts from: small (ours, from nothing), a hub name, or a folder.")
+    ] = "small",
+    config: Annotated[
+        str,
+        typer.Option(
+            help="NAME=VALUE,...: settings that differ from the defaults, such as the student's size "
+            "(hidden, layers) and distil_cosine, distil_relations, distil_temperature."
+        ),
+    ] = "",
+    work: Annotated[Path | None, typer.Option(help="Folder of checkpoints; beside the output by default.")] = None,
+    notes: Annotated[Path | None, typer.Option(help="Markdown for the model card: data, teachers, licences.")] = None,
+    title_column: TitleColumn = None,
+    label_column: LabelColumn = None,
+    title_a_column: TitleAColumn = None,
+    title_b_column: TitleBColumn = None,
+    conflicts: Conflicts = "stop",
+) -> None:
+    """Train a small student by what larger models make of titles, beside its labels, and pack it for serving.
+
+    The teachers encode all titles once; their vectors are kept with the checkpoints. They must not have been trained
+    on this run's held-out products, or its figures are too good. A killed run goes on from where it stood.
+    """
+    with plain_failures("interrupted; the same command goes on from the last checkpoint"):
+        from training.labels import Columns
+        from training.recipe import Recipe, make_bundle
+        from training.settings import parse_config
+
+        console = stderr()
+
+        def report(stage: str, step: int, steps: int, values: dict[str, float]) -> None:
+            told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            console.print(f"{stage} {step:,}/{steps:,}" + (f": {told}" if told else ""))
+
+        recipe = Recipe(
+            labelled, unlabelled or (), named_value(test_where) if test_where else None,
+            {n: float(v) for n, v in map(named_value, weight or ())},
+            command=shlex.join(["dongil", *sys.argv[1:]]),
+            notes=notes.read_text(encoding="utf-8") if notes else "",
+            columns=Columns(title_column, label_column, title_a_column, title_b_column),
+            conflicts=conflicts, teachers=[str(one) for one in teacher],
+        )  # fmt: skip
+        settings = parse_config(config, base)
+        bundle = make_bundle(recipe, output, settings, work or Path(f"{output}.work"), report, console.print)
+        console.print(f"wrote {bundle.folder} ({bundle.fingerprint})")
