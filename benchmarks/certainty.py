@@ -30,8 +30,6 @@ JUDGED = 1_500  # rows that are judged in every size, about
 PURE = 0.97
 INJECTED = 0.01
 _TRIES = 10  # pairs drawn for every false edge: most nodes have no product in common
-PROOF_GRID = GRID
-"""The thresholds that promises are proven on, as in training."""
 CLUSTER_GRID = np.round(np.concatenate([np.arange(0.05, 0.95, 0.05), np.arange(0.95, 1.0, 0.01)]), 2)
 
 
@@ -252,8 +250,8 @@ def keep_promises(pools: Sequence[JudgedPool], decision: Decision, *, draws: int
             Kept(
                 target,
                 threshold,
-                proven=prove(scores, hits, products, target, grid=PROOF_GRID).threshold,
-                kept=resample_check(scores, hits, products, target, PROOF_GRID, draws=draws),
+                proven=prove(scores, hits, products, target, grid=GRID).threshold,
+                kept=resample_check(scores, hits, products, target, GRID, draws=draws),
                 everywhere=_at_promise(together, every, target, _attainable(scores, hits, possible, target)),
                 by_set={
                     judged.pool.name: _at_promise(

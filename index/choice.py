@@ -25,10 +25,12 @@ def accepted_by_expected_f1(probabilities: Probabilities) -> npt.NDArray[np.int6
         probabilities: shape (rows, candidates), descending in each row, 0 where there are no more.
     """
     counts = np.empty(len(probabilities), np.int64)
-    for start in range(0, len(probabilities), _BLOCK):
-        block = probabilities[start : start + _BLOCK]
-        width = int((block >= _LEAST).sum(axis=1).max(initial=0))
-        counts[start : start + _BLOCK] = _best(block[:, :width])
+    widths = (probabilities >= _LEAST).sum(axis=1)
+    order = np.argsort(widths, kind="stable")  # rows of as many candidates together: few rows have many
+    for start in range(0, len(order), _BLOCK):
+        rows = order[start : start + _BLOCK]
+        block = probabilities[rows, : int(widths[rows].max())]
+        counts[rows] = _best(np.where(block >= _LEAST, block, 0))
     return counts
 
 

@@ -12,7 +12,6 @@ pytest.importorskip("lightgbm", reason="training.decide needs dongil[train]")
 from test_parts import encode, two_packs
 
 from benchmarks.certainty import (
-    PROOF_GRID,
     PURE,
     JudgedPool,
     _attainable,
@@ -27,7 +26,6 @@ from benchmarks.certainty import (
 )
 from index.blending import BlendConfig
 from index.decision import Decision, Promise
-from training import decide
 from training.decide import TARGETS
 from training.labels import Labelled
 
@@ -49,10 +47,6 @@ def judged() -> JudgedPool:
     data = one_pack()
     asked = np.flatnonzero(np.array(data.splits) == "test")
     return JudgedPool.of(catalogue(data, np.arange(len(data.titles)), asked, encode, DECISION), DECISION)
-
-
-def test_the_grid_is_the_one_of_training() -> None:
-    assert np.array_equal(PROOF_GRID, decide.GRID)
 
 
 def test_the_same_rows_are_judged_in_every_size() -> None:
