@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from embedder.errors import InputError
-from embedder.text import CLEANING_VERSION, clean
+from embedder.text import CLEANING_VERSION
+from index.nodes import key_of
 from index.store import to_json
 
 _CHUNK = 8_192  # rows at once
@@ -76,7 +77,7 @@ def digest_of(id: str, title: str) -> bytes:
     Returns:
         16 bytes: at a hundred million titles the chance that any two fall on one is below 1e-22.
     """
-    key = clean(title).casefold() or f"\0{id}"
+    key = key_of(title) or f"\0{id}"
     return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 

@@ -73,7 +73,7 @@ def test_another_cleaning_makes_other_nodes(tmp_path: Path, monkeypatch: pytest.
         catalog.put_vectors("model", nodes, np.eye(len(nodes), dtype=np.float32))
     monkeypatch.setattr(listings, "CLEANING_VERSION", 2)
     monkeypatch.setattr(listings, "_CHUNK", 5)
-    monkeypatch.setattr(listings, "clean", lambda title: title.split()[0])
+    monkeypatch.setattr("index.nodes.clean", lambda title: title.split()[0])
     with Catalog.open(tmp_path) as catalog:
         titles = [one.title for one in catalog.missing_vectors("model")]
         assert titles == ["농심 너구리", "[무료배송] 농심 신라면 120g x 5봉"]
