@@ -57,6 +57,12 @@ def plain_failures(interrupted: str = "interrupted; nothing was written") -> Ite
     raise typer.Exit(1)
 
 
+def tell_step(stage: str, step: int, steps: int, values: dict[str, float]) -> None:
+    """Tell of a step of training, with its figures if there are any."""
+    told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    stderr().print(f"{stage} {step:,}/{steps:,}" + (f": {told}" if told else ""))
+
+
 def _escape(text: str) -> str:
     return text.replace("[", r"\[")
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from api.console import plain_failures, stderr
+from api.console import plain_failures, stderr, tell_step
 from api.options import (
     Conflicts,
     LabelColumn,
@@ -20,6 +20,7 @@ from api.options import (
     TitleAColumn,
     TitleBColumn,
     TitleColumn,
+    Weight,
     named_value,
 )
 
@@ -36,9 +37,7 @@ def distill(
         list[str] | None, typer.Option(help="File of titles alone; may be given several times.")
     ] = None,
     test_where: TestWhere = None,
-    weight: Annotated[
-        list[str] | None, typer.Option(help="SET=NUMBER: how much a set counts in choosing; 1 by default.")
-    ] = None,
+    weight: Weight = None,
     base: Annotated[
         str, typer.Option(help="Encoder the student starts from: small (ours, from nothing), a hub name, or a folder.")
     ] = "small",
@@ -69,10 +68,6 @@ def distill(
 
         console = stderr()
 
-        def report(stage: str, step: int, steps: int, values: dict[str, float]) -> None:
-            told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            console.print(f"{stage} {step:,}/{steps:,}" + (f": {told}" if told else ""))
-
         recipe = Recipe(
             labelled, unlabelled or (), named_value(test_where) if test_where else None,
             {n: float(v) for n, v in map(named_value, weight or ())},
@@ -82,5 +77,5 @@ def distill(
             conflicts=conflicts, teachers=[str(one) for one in teacher],
         )  # fmt: skip
         settings = parse_config(config, base)
-        bundle = make_bundle(recipe, output, settings, work or Path(f"{output}.work"), report, console.print)
+        bundle = make_bundle(recipe, output, settings, work or Path(f"{output}.work"), tell_step, console.print)
         console.print(f"wrote {bundle.folder} ({bundle.fingerprint})")

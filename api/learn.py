@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from api.console import PhaseBars, plain_failures, stderr
+from api.console import PhaseBars, plain_failures, stderr, tell_step
 from api.options import (
     Conflicts,
     DeviceOption,
@@ -23,6 +23,7 @@ from api.options import (
     TitleAColumn,
     TitleBColumn,
     TitleColumn,
+    Weight,
     named_value,
 )
 
@@ -51,9 +52,7 @@ def train(
         list[str] | None, typer.Option(help="File of titles alone; may be given several times.")
     ] = None,
     test_where: TestWhere = None,
-    weight: Annotated[
-        list[str] | None, typer.Option(help="SET=NUMBER: how much a set counts in choosing; 1 by default.")
-    ] = None,
+    weight: Weight = None,
     base: Annotated[
         str | None,
         typer.Option(
@@ -94,10 +93,6 @@ def train(
 
         console, (settings, blend) = stderr(), read_settings(config, base)
 
-        def report(stage: str, step: int, steps: int, values: dict[str, float]) -> None:
-            told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            console.print(f"{stage} {step:,}/{steps:,}: {told}")
-
         recipe = Recipe(
             labelled, unlabelled or (), named_value(test_where) if test_where else None,
             {n: float(v) for n, v in map(named_value, weight or ())},
@@ -110,7 +105,7 @@ def train(
             _dry_run(recipe, settings, output, work or (Path(f"{output}.work") if output else None))
             return
         kept = work or Path(f"{output}.work")
-        bundle = make_bundle(recipe, output, settings, kept, report, console.print)
+        bundle = make_bundle(recipe, output, settings, kept, tell_step, console.print)
         console.print(f"wrote {bundle.folder} ({bundle.fingerprint})")
 
 

@@ -23,6 +23,7 @@ LabelColumn = Annotated[
 ]
 TitleAColumn = Annotated[str | None, typer.Option(help="Column of a pair's first title; title_a.")]
 TitleBColumn = Annotated[str | None, typer.Option(help="Column of a pair's second title; title_b.")]
+Weight = Annotated[list[str] | None, typer.Option(help="SET=NUMBER: how much a set counts in choosing; 1 by default.")]
 TestWhere = Annotated[str | None, typer.Option(help="COLUMN=VALUE: rows of a published test part.")]
 Conflicts = Annotated[
     Literal["stop", "drop"],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from api.console import plain_failures, stderr
+from api.console import plain_failures, stderr, tell_step
 from api.options import (
     Conflicts,
     DeviceOption,
@@ -23,6 +23,7 @@ from api.options import (
     TitleAColumn,
     TitleBColumn,
     TitleColumn,
+    Weight,
     named_value,
 )
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from training.tune import Tuned
 
 _LISTED = 4  # trials of the table
-Weight = Annotated[list[str] | None, typer.Option(help="SET=NUMBER: how much a set counts in choosing; 1 by default.")]
 
 
 def tune(
@@ -92,11 +92,7 @@ def tune(
         )  # fmt: skip
         console = stderr()
 
-        def report(stage: str, step: int, steps: int, values: dict[str, float]) -> None:
-            told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            console.print(f"{stage} {step:,}/{steps:,}: {told}")
-
-        tuned = run(recipe, search, report, lambda told: console.print(told, markup=False))
+        tuned = run(recipe, search, tell_step, lambda told: console.print(told, markup=False))
         write_settings(output, tuned.config, tuned.best.blend, about(tuned, search))
         if tuned.importance:
             write_whole(output.with_suffix(".png"), importance_plot(tuned.importance))
