@@ -124,7 +124,9 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in ``decision.json``; the probability model stands beside it."""
-        return asdict(replace(self, model=None)) | {"promises": [asdict(promise) for promise in self.promises]}
+        value = asdict(replace(self, model=None))
+        del value["model"]
+        return value
 
     @classmethod
     def from_json(
