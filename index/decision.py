@@ -124,7 +124,7 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in ``decision.json``; the probability model stands beside it."""
-        value = asdict(replace(self, model=None))
+        value = asdict(replace(self, model=None)) | {"promises": [asdict(promise) for promise in self.promises]}
         del value["model"]
         return value
 
