@@ -187,7 +187,10 @@ def cluster(
 
 @app.command()
 def serve(
-    catalog: Annotated[str | None, typer.Option(help="File of items to match against.")] = None,
+    catalog: Annotated[str | None, typer.Option(help="File of items to take into the catalogue first.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the catalogue; without one nothing outlives the service.")
+    ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default, others need an API key.")
     ] = None,
@@ -198,13 +201,13 @@ def serve(
     threads: Threads = None,
     device: Annotated[DeviceName | None, typer.Option(help="Where to compute; auto by default.")] = None,
 ) -> None:
-    """Serve match and cluster over HTTP. Flags win over DONGIL_ environment variables."""
+    """Serve a catalogue over HTTP, and a page to look at it. Flags win over DONGIL_ environment variables."""
     with plain_failures():
         from api.app import serve as run
         from api.settings import read_settings
 
         given = {
-            "catalog": catalog, "host": host, "port": port, "model": model, "id_column": id_column,
+            "catalog": catalog, "data": data, "host": host, "port": port, "model": model, "id_column": id_column,
             "title_column": title_column, "threads": threads, "device": device,
         }  # fmt: skip
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Callable, Coroutine
-from typing import Any, Never
+from typing import Any, Literal, Never
 
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
@@ -16,6 +16,9 @@ from starlette.types import Receive, Scope
 
 from api.settings import Settings
 from index.formats import shown
+
+KeyScope = Literal["read", "write", "admin"]
+"""What a key allows; each one includes those before it."""
 
 
 class JsonRequest(Request):
@@ -67,8 +70,8 @@ class JsonRequest(Request):
             raise json.JSONDecodeError("a number of too many digits", text, 0) from error
 
 
-def guarded_route(settings: Settings) -> type[APIRoute]:
-    """The class of routes that only a caller with the key, if there is one, gets into."""
+def guarded_route(settings: Settings, scope: KeyScope = "read") -> type[APIRoute]:  # noqa: ARG001 - keys get scopes next
+    """The class of routes that only a caller whose key has the scope, if keys are asked for, gets into."""
 
     class GuardedRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -7,6 +7,7 @@ one error.
 from __future__ import annotations
 
 import json
+import logging
 import reprlib
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -19,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from embedder.errors import InputError
 from index.formats import shown
+from index.store import ConflictError, StorageError
 
 MEDIA_TYPE = "application/problem+json"
 LISTED = 20  # faults told of one request; ten thousand would help nobody
@@ -26,11 +28,14 @@ LISTED = 20  # faults told of one request; ten thousand would help nobody
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # as RFC 9110 names them, before Python 3.13 too
 _DESCRIBED = {
     401: ("The API key is missing or wrong.", "no valid API key; expected the header Authorization: Bearer KEY"),
-    409: ("The service was started without a catalogue.", "no catalogue is loaded; start the service with one"),
+    403: ("The API key does not allow this.", "the API key allows read; expected one that allows write"),
+    404: ("There is none of this name.", "no item 'a1'"),
+    409: ("It would do elsewhere, but not beside what stands in the catalogue.", "the job is done; expected running"),
     413: ("The body is larger than the service takes.", "the body is larger than 8388608 bytes"),
     415: ("The body is not declared as plain JSON.", "content type 'text/plain'; expected application/json"),
     422: ("The body is not JSON, or a value in it cannot be used.", "1 fault in the request"),
     500: ("The service failed; its log says why.", "the service failed; its log says why"),
+    507: ("The disk is full; nothing of the request was kept.", "no space is left"),
     503: ("Not loaded yet, or too many requests are waiting.", "too many requests are waiting; come again"),
 }
 _HEADERS = {
@@ -81,7 +86,8 @@ def _problem(status: int, detail: str, faults: Sequence[Fault] | None) -> Proble
 def handlers() -> dict[int | type[Exception], Any]:
     """What to answer to each kind of exception, as FastAPI takes it."""
     return {
-        HTTPException: _on_http, RequestValidationError: _on_invalid, InputError: _on_input, Exception: _on_failure,
+        HTTPException: _on_http, RequestValidationError: _on_invalid, ConflictError: _on_conflict,
+        InputError: _on_input, StorageError: _on_storage, Exception: _on_failure,
     }  # fmt: skip
 
 
@@ -106,6 +112,17 @@ async def _on_input(_: Request, error: InputError) -> Response:
     if error.file is not None:  # no request names a file: this one is the service's own
         raise error
     return problem(422, error.message)
+
+
+async def _on_conflict(_: Request, error: ConflictError) -> Response:
+    return problem(409, error.message)
+
+
+async def _on_storage(_: Request, error: StorageError) -> Response:
+    logging.getLogger("dongil").error("the store failed: %s", error)
+    if error.full:
+        return problem(507, _DESCRIBED[507][0])
+    return problem(503, "the store cannot be written or read just now; come again", headers={"Retry-After": "5"})
 
 
 async def _on_failure(*_: object) -> Response:

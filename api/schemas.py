@@ -191,11 +191,13 @@ class MatchResponse(BaseModel):
                 "fingerprint": "72f4288a701eff98", "decision": "threshold", "threshold": 0.81,
                 "proof": "precision of at least 0.9 is proven with 95 % confidence: ...",
             },
+            "revision": 17,
         }
     )  # fmt: skip
 
     results: list[MatchResult]
     model: ModelUsed
+    revision: int = Field(description="Of the catalogue: all results are of this one")
 
 
 class Cluster(BaseModel):
@@ -249,6 +251,7 @@ class ModelResponse(BaseModel):
                 }
             ],
             "items": 538,
+            "revision": 17,
             "index": {"exact": True, "recall": 1.0},
         }
     )  # fmt: skip
@@ -260,8 +263,9 @@ class ModelResponse(BaseModel):
     threshold: float = Field(description="The one probability that is best for all titles, where one is to hold")
     cluster_threshold: float = Field(description="Mean probability of clusters, unless the request names one")
     promises: list[Promised] = Field(description="What min_precision may ask for, and what stands behind it")
-    items: int = Field(description="Items in the catalogue; 0 without one")
-    index: IndexInfo | None = Field(description="null without a catalogue")
+    items: int = Field(description="Items in the catalogue that can be found")
+    revision: int = Field(description="Of the catalogue: it rises with every write")
+    index: IndexInfo
 
 
 class Health(BaseModel):

@@ -1,4 +1,4 @@
-"""Settings of a deployment, from ``DONGIL_`` environment variables, and the model and catalogue they name.
+"""Settings of a deployment, from ``DONGIL_`` environment variables, and the model that they name.
 
 It knows the environment and which values are safe to serve with; it does not know HTTP.
 """
@@ -18,9 +18,6 @@ from embedder.bundle import load_bundle
 from embedder.encoder import Device, Encoder
 from embedder.errors import InputError
 from index.formats import shown
-from index.items import read_items
-from index.matcher import Matcher
-from index.scene import Progress
 
 PREFIX = "DONGIL_"
 _MIN_KEY = 16
@@ -31,7 +28,8 @@ class Settings(BaseSettings):
 
     Attributes:
         model: folder of the model; None for the one that ships with dongil.
-        catalog: file of items to match against; None serves clustering alone.
+        data: folder of the durable catalogue; None keeps nothing beyond the process.
+        catalog: file of items to take into the catalogue before serving.
         id_column, title_column: the catalogue's columns, when they have no name that dongil knows.
         host, port: where to listen; port 0 takes a free one. A host that others can reach needs an ``api_key``.
         api_key: what callers of /v1 must send as ``Authorization: Bearer``; None lets everybody in.
@@ -45,6 +43,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
     model: Path | None = None
+    data: Path | None = None
     catalog: Path | None = None
     id_column: str | None = None
     title_column: str | None = None
@@ -121,23 +120,3 @@ def load_encoder(settings: Settings) -> Encoder:
         InputError: not a whole bundle, or a device that is not there.
     """
     return Encoder(load_bundle(settings.model), threads=settings.threads, device=settings.device)
-
-
-def load_matcher(
-    settings: Settings, progress: Progress | None = None, *, encoder: Encoder | None = None
-) -> Matcher | None:
-    """The catalogue that the settings name, ready to be searched; None where they name none.
-
-    Args:
-        settings: the model, the catalogue and its columns, threads and device are read.
-        progress: see ``Progress``.
-        encoder: one that is loaded already.
-
-    Raises:
-        InputError: the catalogue or the model cannot be used.
-    """
-    if settings.catalog is None:
-        return None
-    items = read_items(settings.catalog, id_column=settings.id_column, title_column=settings.title_column)
-    encoder = encoder or load_encoder(settings)
-    return Matcher.from_items(items.ids, items.titles, encoder, device=settings.device, progress=progress)

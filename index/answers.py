@@ -77,6 +77,34 @@ def assigned(answers: Sequence[Sequence[Match]]) -> list[list[Match]]:
     return [[match for match in some if owner[match.id] == row] for row, some in enumerate(answers)]
 
 
+@dataclass(frozen=True)
+class Ask:
+    """A title, and how much is asked about it.
+
+    Attributes:
+        title: raw; one that the encoder cannot read gets no matches.
+        k: matches at most, at least 1.
+        threshold: the probability from which a pair is accepted; by default the set whose expected F1 is best is.
+        near_misses: at most, at least 0.
+
+    Raises:
+        InputError: k, threshold or near_misses out of range.
+    """
+
+    title: str
+    k: int = 10
+    threshold: float | None = None
+    near_misses: int = 0
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise InputError(f"k is {self.k}; expected at least 1")
+        if self.near_misses < 0:
+            raise InputError(f"near_misses is {self.near_misses}; expected at least 0")
+        if self.threshold is not None:
+            check_threshold(self.threshold)
+
+
 class Answerer(ABC):
     """A catalogue that answers titles; what it holds, and how it finds candidates, is told by those that are one."""
 
@@ -89,28 +117,20 @@ class Answerer(ABC):
     def answer(
         self, titles: Sequence[str], *, k: int = 10, threshold: float | None = None, near_misses: int = 0
     ) -> list[Answer]:
-        """What the catalogue has to say to each title. One that it holds already is answered as its own row is judged.
-
-        Args:
-            titles: raw titles; one that the encoder cannot read gets no matches.
-            k: matches a title at most, at least 1.
-            threshold: the probability from which a pair is accepted; by default each title gets the set whose expected
-                F1 is best.
-            near_misses: of a title at most, at least 0.
+        """What the catalogue has to say to each title; the other arguments are those of ``Ask``.
 
         Raises:
             InputError: k, threshold or near_misses out of range.
         """
-        if k < 1:
-            raise InputError(f"k is {k}; expected at least 1")
-        if near_misses < 0:
-            raise InputError(f"near_misses is {near_misses}; expected at least 0")
-        if threshold is not None:
-            check_threshold(threshold)
+        return self.answers([Ask(title, k, threshold, near_misses) for title in titles])
+
+    def answers(self, asks: Sequence[Ask]) -> list[Answer]:
+        """What the catalogue has to say to each of some titles. One that it holds is answered as its row is judged."""
         answers = []
-        for title, judged in zip(titles, self._judge(titles), strict=True):
-            accepted = self._accepted(judged, threshold)
-            matches, misses = self._told(title, judged[:accepted], k), self._told(title, judged[accepted:], near_misses)
+        for ask, judged in zip(asks, self._judge([ask.title for ask in asks]), strict=True):
+            accepted = self._accepted(judged, ask.threshold)
+            matches = self._told(ask.title, judged[:accepted], ask.k)
+            misses = self._told(ask.title, judged[accepted:], ask.near_misses)
             answers.append(Answer(matches, misses))
         return answers
 

@@ -100,5 +100,17 @@ _JOBS = (
     "CREATE INDEX jobs_state ON jobs (state, number)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = ((*_STATE, *_ITEMS, *_VECTORS, *_CLUSTERS, *_LABELS, *_JOBS),)
+_ACTIVATIONS = (
+    # Each model that was put to work. `previous`: the entry whose model comes back when this one is taken back.
+    """CREATE TABLE activations (
+        activation INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, fingerprint TEXT NOT NULL,
+        digest TEXT NOT NULL, who TEXT NOT NULL, at REAL NOT NULL, previous INTEGER REFERENCES activations,
+        clustered INTEGER NOT NULL
+    )""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (*_STATE, *_ITEMS, *_VECTORS, *_CLUSTERS, *_LABELS, *_JOBS),
+    _ACTIVATIONS,
+)
 """Step n, counted from 1, makes schema n of schema n - 1."""

@@ -48,7 +48,14 @@ class StorageError(Exception):
     """The store could not do what it should, through no fault of the input: a full disk, a failing one, a closed store.
 
     The transaction did not happen; unless the file is damaged, the next one may succeed.
+
+    Attributes:
+        full: whether the disk is.
     """
+
+    def __init__(self, message: str, *, full: bool = False) -> None:
+        super().__init__(message)
+        self.full = full
 
 
 class ConflictError(InputError):
@@ -295,8 +302,8 @@ class Store:
         try:
             yield
         except sqlite3.Error as error:
-            said = _FULL if _name(error) == "SQLITE_FULL" else str(error)
-            raise StorageError(f"{self._path}: {said}") from error
+            full = _name(error) == "SQLITE_FULL"
+            raise StorageError(f"{self._path}: {_FULL if full else error}", full=full) from error
         except UnicodeEncodeError as error:
             raise InputError(f"{str(error.object)[:80]!r} holds half a character; expected Unicode text") from error
         except OverflowError as error:
