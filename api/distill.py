@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from api.console import plain_failures, stderr, tell_step
+from api.console import plain_failures
+from api.learn import make
 from api.options import (
     Conflicts,
     LabelColumn,
@@ -63,10 +64,8 @@ def distill(
     """
     with plain_failures("interrupted; the same command goes on from the last checkpoint"):
         from training.labels import Columns
-        from training.recipe import Recipe, make_bundle
+        from training.recipe import Recipe
         from training.settings import parse_config
-
-        console = stderr()
 
         recipe = Recipe(
             labelled, unlabelled or (), named_value(test_where) if test_where else None,
@@ -77,5 +76,4 @@ def distill(
             conflicts=conflicts, teachers=[str(one) for one in teacher],
         )  # fmt: skip
         settings = parse_config(config, base)
-        bundle = make_bundle(recipe, output, settings, work or Path(f"{output}.work"), tell_step, console.print)
-        console.print(f"wrote {bundle.folder} ({bundle.fingerprint})")
+        make(recipe, output, settings, work)

@@ -79,7 +79,10 @@ def train(
     pseudo: Pseudo = 0,
     dry_run: DryRun = False,
 ) -> None:
-    """Train a model on labelled titles and pack it for serving. A killed run goes on from its last checkpoint."""
+    """Train a model on labelled titles and pack it for serving. A killed run goes on from its last checkpoint.
+
+    Several GPUs: torchrun --nproc-per-node GPUS --no-python dongil train ..., or accelerate launch.
+    """
     if output is None and not dry_run:
         raise typer.BadParameter("missing; expected a folder, or --dry-run", param_hint="--output")
     if folds == 1:
@@ -88,10 +91,10 @@ def train(
         raise typer.BadParameter("expected --teacher, --pseudo and --unlabelled together", param_hint="--teacher")
     with plain_failures("interrupted; the same command goes on from the last checkpoint"):
         from training.labels import Columns
-        from training.recipe import Recipe, make_bundle
+        from training.recipe import Recipe
         from training.settings import read_settings
 
-        console, (settings, blend) = stderr(), read_settings(config, base)
+        settings, blend = read_settings(config, base)
 
         recipe = Recipe(
             labelled, unlabelled or (), named_value(test_where) if test_where else None,
@@ -104,9 +107,26 @@ def train(
         if output is None or dry_run:
             _dry_run(recipe, settings, output, work or (Path(f"{output}.work") if output else None))
             return
-        kept = work or Path(f"{output}.work")
-        bundle = make_bundle(recipe, output, settings, kept, tell_step, console.print)
+        make(recipe, output, settings, work)
+
+
+def make(recipe: Recipe, output: Path, settings: TrainConfig, work: Path | None) -> None:
+    """Train and pack, as one of the processes that a launcher started if there was one, and tell of it."""
+    from training.recipe import make_bundle
+    from training.team import Team
+
+    console, team = stderr(), Team.of_environment()
+    tell, say = (tell_step, console.print) if team.leads else (_keep_quiet, _keep_quiet)
+    try:
+        bundle = make_bundle(recipe, output, settings, work or Path(f"{output}.work"), tell, say, team)
+    finally:
+        team.leave()
+    if bundle is not None:
         console.print(f"wrote {bundle.folder} ({bundle.fingerprint})")
+
+
+def _keep_quiet(*_: object) -> None:
+    """Where another process tells."""
 
 
 def _dry_run(recipe: Recipe, config: TrainConfig, output: Path | None, work: Path | None) -> None:

@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from training.model import TitleModel, chunks
+from training.team import Team
 
 
 class CachedVectors:
@@ -23,23 +24,35 @@ class CachedVectors:
         tokenizer: the model's.
         titles: cleaned.
         bfloat16: whether to multiply in bfloat16.
+        team: each process encodes its share of the chunks.
 
     Attributes:
         vectors: unit rows in the order of the titles, shape (n, dimension).
     """
 
-    def __init__(self, model: TitleModel, tokenizer: Tokenizer, titles: list[str], *, bfloat16: bool = False) -> None:
+    def __init__(
+        self,
+        model: TitleModel,
+        tokenizer: Tokenizer,
+        titles: list[str],
+        *,
+        bfloat16: bool = False,
+        team: Team | None = None,
+    ) -> None:
+        team = team or Team()
         self._model, self._bfloat16 = model, bfloat16
-        order, self._chunks = chunks(tokenizer, titles, model.device)
+        order, made = chunks(tokenizer, titles, model.device)
+        self._chunks = team.share(made)
         self._draws: list[tuple[torch.Tensor, list[torch.Tensor]]] = []  # dropout must fall alike the second time
-        parts = []
+        parts = [torch.empty((0, model.hidden), device=model.device)]
         for ids, mask in self._chunks:
             self._draws.append((torch.get_rng_state(), torch.cuda.get_rng_state_all()))
             with torch.no_grad():
                 parts.append(self._pool(ids, mask))
         self._pooled = torch.cat(parts).requires_grad_()
+        pooled = team.gather(self._pooled, [len(ids) for ids, _ in made])
         # The head is small and may look at the whole batch, as a batch norm does; it is gone through once.
-        self.vectors = model.finish(self._pooled[order])
+        self.vectors = model.finish(pooled[order])
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradients of a loss of ``vectors`` to those of everything it hangs on."""

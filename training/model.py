@@ -13,6 +13,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
+from training.team import Team
+
 CHUNK = 64  # titles a forward pass; each chunk is padded to its own longest, so short titles stay cheap
 
 
@@ -35,9 +37,9 @@ class TitleModel(nn.Module):
         super().__init__()
         self.bert: Any = encoder
         self.pooling = pooling
-        hidden = int(cast(Any, encoder).config.hidden_size)
-        self.dimension = dimension or hidden
-        self.projection = nn.Linear(hidden, dimension) if dimension else None
+        self.hidden = int(cast(Any, encoder).config.hidden_size)
+        self.dimension = dimension or self.hidden
+        self.projection = nn.Linear(self.hidden, dimension) if dimension else None
         self.norm = nn.BatchNorm1d(self.dimension) if batch_norm else None
 
     @property
@@ -102,15 +104,23 @@ def chunks(
     return torch.tensor(order, device=device).argsort(), made
 
 
-def embed(model: TitleModel, tokenizer: Tokenizer, titles: list[str], *, bfloat16: bool = False) -> torch.Tensor:
-    """Vectors of cleaned titles in their order, shape (n, dimension), through length-sorted chunks; keeps gradients."""
+def embed(
+    model: TitleModel, tokenizer: Tokenizer, titles: list[str], *, bfloat16: bool = False, team: Team | None = None
+) -> torch.Tensor:
+    """Vectors of cleaned titles in their order, shape (n, dimension), through length-sorted chunks; keeps gradients.
+
+    In a team each process encodes its share, and all get the vectors of all; without one, this one encodes everything.
+    """
+    team = team or Team()
     order, made = chunks(tokenizer, titles, model.device)
-    parts = []
-    for ids, mask in made:
+    # An empty share has gradients too: everybody goes through the same steps.
+    parts = [torch.empty((0, model.hidden), device=model.device, requires_grad=team.size > 1)]
+    for ids, mask in team.share(made):
         # Each chunk by itself: what autocast keeps for longer would gather gradients in bfloat16.
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
             parts.append(model.pool(ids, mask))
-    return model.finish(torch.cat(parts)[order])
+    pooled = team.gather(torch.cat(parts), [len(ids) for ids, _ in made])
+    return model.finish(pooled[order])
 
 
 @torch.no_grad()

@@ -39,6 +39,7 @@ from training.model import TitleModel, encode
 from training.pools import Background, Encode, background_of, pool_of, remembering, variants_of
 from training.pseudo import join_pseudo
 from training.teachers import ask_teachers
+from training.team import Team
 from training.train import TrainConfig, Trainer
 from training.vocabulary import learn_vocabulary
 
@@ -108,11 +109,13 @@ def make_bundle(
     work: Path,
     report: _Report,
     say: Callable[[str], None] = lambda _: None,
-) -> Bundle:
+    team: Team | None = None,
+) -> Bundle | None:
     """Run a recipe. ``work`` keeps checkpoints: the same call takes up where an interrupted one stood.
 
     Args:
         say: is told, in a sentence each, what of the labels was left out.
+        team: of the processes that train together; the first one packs, and the others return None.
 
     Raises:
         InputError: a file cannot be used, no set has enough validation rows to choose by, or the output is in the way.
@@ -123,8 +126,12 @@ def make_bundle(
         if one.conflicts:
             say(f"{one.name}: {one.conflicts:,} pairs called different left out: pairs called the same contradict them")
     judged_sets(sets)  # before hours are spent on folds
-    more = {"folds": over_folds(_fold_scores(recipe, sets, unlabelled, config, work, report))} if recipe.folds else {}
-    return _pack(recipe, output, config, sets, _fit(recipe, sets, unlabelled, config, work, report), more)
+    team = team or Team()
+    scores = _fold_scores(recipe, sets, unlabelled, config, work, report, team)
+    fitted = _fit(recipe, sets, unlabelled, config, work, report, team)
+    if not team.leads:
+        return None
+    return _pack(recipe, output, config, sets, fitted, {"folds": over_folds(scores)} if recipe.folds else {})
 
 
 def check_output(output: Path) -> None:
@@ -158,19 +165,20 @@ def _fit(
     config: TrainConfig,
     work: Path,
     report: _Report,
+    team: Team,
 ) -> Fitted:
     """Train on the train parts; the best model is that of the best validation score."""
     products = gather_products(sets, unlabelled)
     judged = judged_sets(sets)
     if recipe.pseudo:
-        products = join_pseudo(products, *recipe.pseudo, work, seed=config.seed, sure=config.pseudo_sure)
+        pseudo, alone = recipe.pseudo, products
+        products = team.after_first(
+            lambda: join_pseudo(alone, *pseudo, work, seed=config.seed, sure=config.pseudo_sure)
+        )
         joined = np.diff(products.offsets)[products.sources == -1]
         report("pseudo", int(joined[joined > 1].sum()), recipe.pseudo[1], {"products": float((joined > 1).sum())})
-    digest = check_labels(work, products)
-    work.mkdir(parents=True, exist_ok=True)
-    (work / f"{_LABELS}.new").write_text(digest, encoding="utf-8")
-    (work / f"{_LABELS}.new").replace(work / _LABELS)
-    tokenizer = vocabulary_at(work / "tokenizer.json", products.titles, config)
+    team.after_first(lambda: _note_labels(work, products))
+    tokenizer = team.after_first(lambda: vocabulary_at(work / "tokenizer.json", products.titles, config))
 
     def validate(model: TitleModel, tokenizer: Tokenizer) -> dict[str, float]:
         now = Fitted(model, tokenizer, [], judged, products.titles)
@@ -184,8 +192,9 @@ def _fit(
         def asked(name: str, done: int, titles: int) -> None:
             report(f"teacher {name}", done, titles, {})
 
-        teachers = ask_teachers(recipe.teachers, products.titles, work / "teachers", asked)
-    model, history = Trainer(config, products, tokenizer, work, validate, report, teachers).run()
+        titles = products.titles
+        teachers = team.after_first(lambda: ask_teachers(recipe.teachers, titles, work / "teachers", asked))
+    model, history = Trainer(config, products, tokenizer, work, validate, report, teachers, team).run()
     return Fitted(model, tokenizer, history, judged, products.titles, teachers.names if teachers else ())
 
 
@@ -206,6 +215,14 @@ def check_labels(work: Path, products: Products) -> str:
     return digest
 
 
+def _note_labels(work: Path, products: Products) -> None:
+    """Note beside the checkpoints what they are trained on."""
+    digest = check_labels(work, products)
+    work.mkdir(parents=True, exist_ok=True)
+    (work / f"{_LABELS}.new").write_text(digest, encoding="utf-8")
+    (work / f"{_LABELS}.new").replace(work / _LABELS)
+
+
 def _fold_scores(
     recipe: Recipe,
     sets: Sequence[Labelled],
@@ -213,8 +230,12 @@ def _fold_scores(
     config: TrainConfig,
     work: Path,
     report: _Report,
+    team: Team,
 ) -> list[Scores]:
-    """Of each fold: a model that never saw its products, a decision chosen on others, and the scores on them."""
+    """Of each fold: a model that never saw its products, a decision chosen on others, and the scores on them.
+
+    Only the process that leads its team scores.
+    """
     parts = [[fold_set(s, fold, recipe.folds) for s in sets] for fold in range(recipe.folds)]
     for part in parts:
         judged_sets(part)
@@ -224,7 +245,9 @@ def _fold_scores(
         def within(stage: str, step: int, steps: int, values: dict[str, float], fold: int = fold) -> None:
             report(f"fold {fold + 1} of {recipe.folds}, {stage}", step, steps, values)
 
-        fitted = _fit(recipe, part, unlabelled, config, work / f"fold-{fold}-of-{recipe.folds}", within)
+        fitted = _fit(recipe, part, unlabelled, config, work / f"fold-{fold}-of-{recipe.folds}", within, team)
+        if not team.leads:
+            continue
         common = background_of(fitted.titles)
         choice = decide(recipe, fitted.judged, fitted.encode, common)
         scores.append(measure(choice, fitted.judged, fitted.encode, common))

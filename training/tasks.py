@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -22,6 +22,7 @@ from training.masking import Guesser, guess_loss, hide, mask_id
 from training.mining import nearest_products
 from training.model import TitleModel, embed
 from training.sampling import Batch, Sampler
+from training.team import Team
 
 if TYPE_CHECKING:
     from training.distill import Guide
@@ -35,6 +36,7 @@ class Learner:
     tokenizer: Tokenizer
     config: TrainConfig
     bfloat16: bool
+    team: Team = field(default_factory=Team)
 
 
 class Task(Protocol):
@@ -83,9 +85,14 @@ class WordTask:
             hide(title, rng, config.mlm_share, pieces, self.mask, whole_words=config.mlm_whole_words)
             for title in self.plain.encode_batch(drawn)
         ]
-        loss = guess_loss(model, self.guesser, hidden, self.padding, bfloat16=self.learner.bfloat16)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), len(drawn)
+        team = self.learner.team
+        own = team.share(hidden)
+        part = sum(len(title.truth) for title in own) / max(1, sum(len(title.truth) for title in hidden))
+        loss = part * guess_loss(model, self.guesser, own, self.padding, bfloat16=self.learner.bfloat16)
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        team.add_gradients([*model.parameters(), *self.guesser.parameters()])
+        return team.total(loss), len(drawn)
 
     def state_dict(self) -> dict[str, Any]:
         """See ``Task``."""
@@ -149,16 +156,17 @@ class VectorTask:
             k = config.neighbours_per_draw - 1
             mined = nearest_products(learner.model, learner.tokenizer, self.sampler.products, k)
             self.sampler.restart(step // config.mine_every, mined)
-        batch = next(self.batches)
+        batch, team = next(self.batches), learner.team
         ramp = min(1.0, 2 * step / self.steps)
         if self.cached:
-            cache = CachedVectors(learner.model, learner.tokenizer, batch.titles, bfloat16=learner.bfloat16)
+            cache = CachedVectors(learner.model, learner.tokenizer, batch.titles, bfloat16=learner.bfloat16, team=team)
             loss = self._loss(cache.vectors, batch, step, ramp)
             cache.backward(loss)
         else:
-            vectors = embed(learner.model, learner.tokenizer, batch.titles, bfloat16=learner.bfloat16)
+            vectors = embed(learner.model, learner.tokenizer, batch.titles, bfloat16=learner.bfloat16, team=team)
             loss = self._loss(vectors, batch, step, ramp)
             loss.backward()  # type: ignore[no-untyped-call]
+        team.add_gradients(learner.model.bert.parameters())  # whatever comes after it, everybody has learnt whole
         return loss.detach(), len(batch.titles)
 
     def _loss(self, vectors: torch.Tensor, batch: Batch, step: int, ramp: float) -> torch.Tensor:

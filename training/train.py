@@ -7,8 +7,7 @@ from another loss that the configuration names. What is searched is the model's 
 Beside the products stand decoys, titles with one number or option changed, which belong to no product and which the
 contrastive term keeps away. Before both, if asked for, the model guesses hidden words (mlm).
 
-One process trains, on a GPU where there is one, else on the CPU. Several GPUs would need more than a launcher: a
-batch's contrasts are all its titles, so that vectors would have to be gathered over processes, with their gradients.
+It trains on a GPU where there is one, else on the CPU; on several GPUs as a team of processes (``training.team``).
 It knows products and tensors. It does not know files of labels, ONNX, thresholds or HTTP.
 """
 
@@ -18,7 +17,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ from training.sampling import Sampler as Sampler
 from training.sampling import class_batches, contrast_batches
 from training.tasks import Learner, Task, VectorTask, WordTask
 from training.teachers import Teachers
+from training.team import Team
 
 STAGES = ("mlm", "contrast", "arcface")
 
@@ -109,11 +109,12 @@ class Trainer:
     validate: Callable[[TitleModel, Tokenizer], dict[str, float]]
     report: Callable[[str, int, int, dict[str, float]], None]
     teachers: Teachers | None = None
+    team: Team = field(default_factory=Team)
 
     def run(self) -> tuple[TitleModel, list[dict[str, Any]]]:
         """Train all stages. Returns the model of the best validation score (``"score"``) and the history."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = self.team.device
         self.model = new_model(self.config, self.tokenizer.get_vocab_size()).to(device)
         self.guide = None
         if self.teachers:
@@ -121,6 +122,7 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.best = -math.inf
         state = self._load()
+        self.team.reseed(self.config.seed)
         for stage in STAGES[STAGES.index(state["stage"]) if state else 0 :]:
             steps: int = getattr(self.config, f"{stage}_steps")
             if steps and (task := self._task(stage, resumed=state is not None)):
@@ -163,7 +165,7 @@ class Trainer:
     def _task(self, stage: str, *, resumed: bool) -> Task | None:
         """What a stage learns from; None where there is nothing."""
         config, products = self.config, self.products
-        learner = Learner(self.model, self.tokenizer, config, uses_bfloat16(config, self.model.device))
+        learner = Learner(self.model, self.tokenizer, config, uses_bfloat16(config, self.model.device), self.team)
         if stage == "mlm":
             return WordTask(learner, products.titles)
         if stage == "contrast":
@@ -201,7 +203,7 @@ class Trainer:
             for one in optimizers:
                 one.step()
             done = step + 1
-            if done % 50 == 0 or done == steps:
+            if self.team.leads and (done % 50 == 0 or done == steps):
                 rate_now = (done - begin) * seen / (time.monotonic() - started)
                 self.report(stage, done, steps, {"loss": loss.item(), "titles/s": rate_now})
             if done % config.validate_every == 0 or done == steps:
@@ -216,6 +218,7 @@ class Trainer:
         if "draws" in state:  # a checkpoint of before pretrained bases has none: without dropout nothing is drawn
             torch.set_rng_state(state["draws"])
             torch.cuda.set_rng_state_all(state["gpu_draws"])
+        self._reseed(state["stage"], int(state["step"]))
         return int(state["step"])
 
     def _centres(self, classes: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -227,14 +230,29 @@ class Trainer:
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         return np.asarray(sums / np.maximum(lengths, 1e-6), np.float32)
 
+    def _reseed(self, stage: str, step: int) -> None:
+        """In a team dropout is drawn anew from each checkpoint on, so that a resumed run draws as one never stopped."""
+        self.team.reseed(self.config.seed, STAGES.index(stage), step)
+
     def _checkpoint(self, stage: str, step: int, optimizer: torch.optim.Optimizer, task: Task) -> None:
+        """Judge and save, which the first process does for all."""
+        score = -math.inf
         if stage != "mlm":  # guessing words says nothing of which titles are alike
-            scores = self.validate(self.model, self.tokenizer)
-            self.history.append({"stage": stage, "step": step, **scores})
-            self.report(stage, step, step, scores)
-            if scores["score"] >= self.best:
-                self.best = scores["score"]
-                _save(self.folder / "best.pt", self.model.state_dict())
+            if self.team.leads:
+                scores = self.validate(self.model, self.tokenizer)
+                self.history.append({"stage": stage, "step": step, **scores})
+                self.report(stage, step, step, scores)
+                score = scores["score"]
+                if score >= self.best:
+                    _save(self.folder / "best.pt", self.model.state_dict())
+            score = self.team.told(score)
+            self.best = max(self.best, score)
+        if self.team.leads:
+            self._write(stage, step, optimizer, task)
+        self.team.wait()
+        self._reseed(stage, step)
+
+    def _write(self, stage: str, step: int, optimizer: torch.optim.Optimizer, task: Task) -> None:
         _save(
             self.folder / "checkpoint.pt",
             {
