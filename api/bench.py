@@ -1,7 +1,6 @@
-"""``dongil bench recall | ablate | decision | peers | speed | base | all``: thin commands over the benchmarks.
+"""``dongil bench recall | ablate | decision | peers | speed | base | frontier | all``: thin commands.
 
-They need dongil[bench].
-It knows options; it does not measure, and imports the benchmarks only in the command that runs one.
+They need dongil[bench]. It knows options; it does not measure, and imports the benchmarks only where one runs.
 """
 
 from __future__ import annotations
@@ -191,6 +190,25 @@ def base(
         from benchmarks.full_shape import prove_base
 
         stderr().print(f"wrote {prove_base(folder, output, steps=steps, say=_say())}")
+
+
+@bench.command()
+def frontier(
+    data: Annotated[Path, typer.Argument(help="Folder that holds the known data sets.")],
+    output: Report,
+    model: Annotated[list[Path], typer.Option("--model", help="Folder of a model; give two or more.")],
+    only: Annotated[
+        list[str] | None, typer.Option("--set", help="A set to judge by, perhaps among several; four by default.")
+    ] = None,
+    cache: Cache = None,
+) -> None:
+    """Models of several sizes: how well each tells products apart against how fast it encodes."""
+    with plain_failures():
+        _need_extra()
+        from benchmarks.frontier import SETS, measure_frontier
+
+        folder = measure_frontier(data, model, output, sets=only or SETS, cache=cache, say=_say())
+        stderr().print(f"wrote {folder / 'frontier.png'}")
 
 
 @bench.command("all")
