@@ -1,7 +1,6 @@
-"""The app: rooms of routes around one service, which is loaded in the background and closed at the end.
+"""The app: rooms of routes behind one door, around one service, which is loaded beside and closed at the end.
 
-The socket is open from the start, so that /healthz answers while model and catalogue are loaded; /readyz and /v1 say
-503 until they are. ``serve`` ends when loading fails, with the error that says why.
+It answers from the start: /healthz while model and catalogue are loaded, /readyz and /v1 with 503 until they are.
 
 It knows how an app starts and ends. It does not know what its rooms answer, nor how titles are compared.
 """
@@ -15,45 +14,67 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
-from api import matching
+from api import clusters, embeddings, health, items, jobs, labels, matching, metrics, models, page
+from api.disk import Disk
+from api.door import Door
+from api.guard import Guarded
+from api.keys import KeyScope
+from api.metrics import Metrics
 from api.problems import add_schemas, documented, handlers
-from api.schemas import Health
 from api.service import Service, load_service
 from api.settings import Settings
-from api.state import Loaded, Shared
+from api.state import Shared
+from api.tracing import Tracer, make_tracer
 
-_KEY_SCHEME = {"type": "http", "scheme": "bearer", "description": "The key that the service was started with."}
-_GRACE = 30  # seconds that open requests get when the service ends
-_ROOMS = (matching,)
+_KEY_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A key of the service's; each operation names the scope that it must have. admin includes write, "
+    "write includes read.",
+}
+_GUARDED = (401, 403, 421, 500, 503)
+_WITH_BODY = (408, 413, 415, 422)
+_ROOMS = (matching, items, clusters, labels, embeddings, jobs, models, health, metrics, page)
 Failed = Callable[[BaseException], None]
 
 
-async def health() -> Health:
-    """Answers as long as the process lives, however busy it is."""
-    return Health()
-
-
-async def ready(_: Loaded) -> Health:
-    """Answers 200 from when model and catalogue are loaded, and 503 before."""
-    return Health()
-
-
 class _Api(FastAPI):
-    """FastAPI with the problem schema and the key in its description."""
+    """FastAPI behind the door, with keys and every problem there may be in its description."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        state = self.state
+        return Door(super().build_middleware_stack(), state.shared.settings, state.metrics, state.tracer)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             schema = super().openapi()
             add_schemas(schema)
-            if self.state.shared.settings.api_key is not None:
+            closed = self.state.shared.settings.closed
+            if closed:
                 schema["components"]["securitySchemes"] = {"key": _KEY_SCHEME}
-                for path, operations in schema["paths"].items():
-                    for operation in operations.values() if path.startswith("/v1/") else ():
-                        operation["security"] = [{"key": []}]
+            scopes = {
+                (route.path_format, method.lower()): route.key_scope
+                for route in self.routes if isinstance(route, Guarded) for method in route.methods or ()
+            }  # fmt: skip
+            for path, operations in schema["paths"].items():
+                for method, operation in operations.items():
+                    _describe(operation, scopes.get((path, method)), closed)
         return super().openapi()
+
+
+def _describe(operation: dict[str, Any], scope: KeyScope | None, closed: bool) -> None:
+    """Add what every operation of its kind may answer, and the key that it asks for."""
+    may = (421,)
+    if scope is not None:
+        may = (*_GUARDED, *(_WITH_BODY if "requestBody" in operation else ()))
+        if closed:
+            operation["security"] = [{"key": [scope]}]
+    told = operation["responses"]
+    told |= {str(status): answer for status, answer in documented(*may).items() if str(status) not in told}
+    operation["responses"] = dict(sorted(told.items()))
 
 
 def create_app(settings: Settings, *, on_failure: Failed | None = None) -> FastAPI:
@@ -64,28 +85,20 @@ def create_app(settings: Settings, *, on_failure: Failed | None = None) -> FastA
         on_failure: called in the event loop with the error when loading fails; by default it is logged, and the app
             stays up without ever being ready. ``serve`` ends the process.
     """
-    shared = Shared(settings)
+    shared, tracer = Shared(settings), make_tracer()
     app = _Api(
         title="dongil",
         version="1",
         description="Finds the listings of the same product by their titles.",
-        lifespan=_lifespan(shared, on_failure or _log),
+        lifespan=_lifespan(shared, tracer, on_failure or _log),
         exception_handlers=handlers(),
         generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
         redoc_url=None,
     )
-    app.state.shared = shared
+    app.state.shared, app.state.metrics, app.state.tracer = shared, Metrics(shared), tracer
     for room in _ROOMS:
         room.add_routes(app, settings)
-    app.add_api_route("/healthz", health, summary="Tell whether the process lives", response_description="It does")
-    app.add_api_route(
-        "/readyz",
-        ready,
-        summary="Tell whether requests can be answered",
-        response_description="They can",
-        responses=documented(503),
-    )
     return app
 
 
@@ -93,7 +106,9 @@ class _StoppedError(Exception):
     """Loading was given up because the app is being shut down."""
 
 
-def _lifespan(shared: Shared, on_failure: Failed) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    shared: Shared, tracer: Tracer | None, on_failure: Failed
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stopping = threading.Event()
@@ -110,50 +125,23 @@ def _lifespan(shared: Shared, on_failure: Failed) -> Callable[[FastAPI], Abstrac
                     on_failure(error)
             else:
                 shared.service = task.result()
+                shared.disk = Disk(shared.service.catalog.folder)
 
         loading = asyncio.create_task(asyncio.to_thread(load_service, shared.settings, progress))
         loading.add_done_callback(finish)
         try:
             yield
         finally:
+            shared.stopping = True
             stopping.set()
             await asyncio.wait([loading])
             if shared.service:
                 await asyncio.to_thread(shared.service.close)
+            if tracer:
+                await asyncio.to_thread(tracer.close)
 
     return lifespan
 
 
 def _log(error: BaseException) -> None:
     logging.getLogger("dongil").critical("cannot load: %s", error, exc_info=error)
-
-
-def serve(settings: Settings) -> None:
-    """Serve until a signal ends it; requests that are being answered are given time to end.
-
-    Raises:
-        InputError: the model or the catalogue cannot be loaded.
-        SystemExit: the address cannot be listened on; the log says why.
-        KeyboardInterrupt: after a graceful end by Ctrl-C.
-    """
-    failures: list[BaseException] = []
-
-    def stop(error: BaseException) -> None:
-        failures.append(error)
-        server.should_exit = True
-
-    app = create_app(settings, on_failure=stop)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.port,
-            ws="none",
-            lifespan="on",
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE,
-        )
-    )
-    server.run()
-    if failures:
-        raise failures[0]

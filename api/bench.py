@@ -179,6 +179,25 @@ def speed(
 
 
 @bench.command()
+def soak(
+    output: Report,
+    model: Model = None,
+    part: Annotated[list[str] | None, typer.Option(help="mixed or kills; both by default.")] = None,
+    titles: Annotated[Path | None, typer.Option(help="File of titles; made ones by default.")] = None,
+    size: Annotated[int, typer.Option(min=1, help="Items of the catalogue.")] = 100_000,
+    seconds: Annotated[float, typer.Option(min=1, help="Of mixed load.")] = 600,
+    kills: Annotated[int, typer.Option(min=1, help="How often the service is killed while it is written to.")] = 200,
+) -> None:
+    """The service for minutes at full load, and killed again and again: errors, memory, torn answers, losses."""
+    with plain_failures():
+        _need_extra()
+        from benchmarks.soak import run_soak
+
+        how: dict[str, Any] = {"titles": titles, "size": size, "seconds": seconds, "kills": kills}
+        stderr().print(f"wrote {run_soak(output, model=model, parts=part or [], say=_say(), **how)}")
+
+
+@bench.command()
 def base(
     folder: Annotated[Path, typer.Argument(help="Folder of a base: config and tokenizer, and perhaps weights.")],
     output: Report,
@@ -217,7 +236,7 @@ def every(
     output: Report,
     model: Model = None,
     part: Annotated[
-        list[str] | None, typer.Option(help="recall, ladder, decision, peers or speed; all by default.")
+        list[str] | None, typer.Option(help="recall, ladder, decision, peers, speed or soak; all by default.")
     ] = None,
     readme: Annotated[Path | None, typer.Option(help="File whose tables to put between their markers.")] = None,
     seed: Seed = 0,

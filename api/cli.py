@@ -19,7 +19,6 @@ from api.distill import distill
 from api.learn import threshold as threshold_command
 from api.learn import train
 from api.options import (
-    DeviceName,
     DeviceOption,
     IdColumn,
     LabelColumn,
@@ -28,13 +27,12 @@ from api.options import (
     Threads,
     TitleColumn,
 )
+from api.relearn import relearn
+from api.serve import ServeCommand, key, serve
 from api.tuning import ensemble, tune
 
 if TYPE_CHECKING:
-    from index.answers import Match
     from index.decision import Decision
-    from index.items import Items
-    from index.tables import Table
 
 app = typer.Typer(
     name="dongil", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -47,6 +45,9 @@ app.command("distill")(distill)
 app.command("tune")(tune)
 app.command("ensemble")(ensemble)
 app.command("threshold")(threshold_command)
+app.command("serve", cls=ServeCommand)(serve)
+app.command("key")(key)
+app.command("relearn")(relearn)
 
 _BATCH = 1024  # titles looked up at a time
 
@@ -84,6 +85,7 @@ def match(
     """Write the catalogue's items that are the same product as each title: accepted ones only, best first."""
     _refuse_both(threshold, min_precision)
     with plain_failures():
+        from api.rows import match_row, matches_table
         from embedder.bundle import load_bundle
         from embedder.encoder import Encoder
         from index.answers import Answer, assigned
@@ -110,11 +112,11 @@ def match(
         found = [one.matches for one in answers]
         found = [own[:k] for own in assigned(found)] if assign else found
         told = [
-            (query_id, match, accepted)
+            match_row(query_id, match, accepted)
             for query_id, own, answer in zip(asked.ids, found, answers, strict=True)
             for match, accepted in [*((m, True) for m in own), *((m, False) for m in answer.near_misses)]
         ]
-        write_table(_matches(output, told, near_misses > 0), output)
+        write_table(matches_table(output, told, near_misses > 0), output)
         stderr().print(
             f"{sum(map(bool, found)):,} of {len(asked):,} titles matched, {sum(map(len, found)):,} matches among "
             f"{len(items):,} items"
@@ -160,6 +162,7 @@ def cluster(
     """
     _refuse_both(threshold, min_precision)
     with plain_failures("interrupted; nothing was written, and the same command goes on from here"):
+        from api.rows import column_values, with_clusters
         from api.sheets import show_clusters
         from embedder.bundle import load_bundle
         from embedder.resume import ResumingEncoder
@@ -172,7 +175,7 @@ def cluster(
         _refuse_same(output, items)
         started = time.monotonic()
         rows = read_items(items, id_column=id_column, title_column=title_column, label_column=label_column)
-        values = _values(rows, one_per) if one_per is not None else None
+        values = column_values(rows, one_per) if one_per is not None else None
         kept = None if output == "-" else Path(f"{output}.resume")
         encoder = ResumingEncoder(load_bundle(model), kept, threads=threads, device=device)
         decision = Decision.of(encoder.bundle, threads=encoder.threads)
@@ -180,40 +183,9 @@ def cluster(
         with PhaseBars() as bars:
             matcher = Matcher.from_items(rows.ids, rows.titles, encoder, decision, device=device, progress=bars)
             grouping = matcher.group(threshold, one_per=values)
-        write_table(_with_clusters(rows.table, grouping.names), output)
+        write_table(with_clusters(rows.table, grouping.names), output)
         encoder.forget()
         show_clusters(rows.titles, grouping, rows.labels, time.monotonic() - started, stderr())
-
-
-@app.command()
-def serve(
-    catalog: Annotated[str | None, typer.Option(help="File of items to take into the catalogue first.")] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder that keeps the catalogue; without one nothing outlives the service.")
-    ] = None,
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default, others need an API key.")
-    ] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 8000 by default.")] = None,
-    model: Model = None,
-    id_column: IdColumn = None,
-    title_column: TitleColumn = None,
-    threads: Threads = None,
-    device: Annotated[DeviceName | None, typer.Option(help="Where to compute; auto by default.")] = None,
-) -> None:
-    """Serve a catalogue over HTTP, and a page to look at it. Flags win over DONGIL_ environment variables."""
-    with plain_failures():
-        from api.app import serve as run
-        from api.settings import read_settings
-
-        given = {
-            "catalog": catalog, "data": data, "host": host, "port": port, "model": model, "id_column": id_column,
-            "title_column": title_column, "threads": threads, "device": device,
-        }  # fmt: skip
-        try:
-            run(read_settings(**{name: value for name, value in given.items() if value is not None}))
-        except KeyboardInterrupt:
-            stderr().print("stopped")  # Ctrl-C is how a server is meant to end
 
 
 @app.command()
@@ -254,43 +226,6 @@ def _refuse_same(output: str, *inputs: str) -> None:
             and os.path.samefile(output, name)
         ):
             raise InputError("is also the input, which is never written over; expected another file", file=output)
-
-
-def _matches(name: str, told: list[tuple[str, Match, bool]], with_misses: bool) -> Table:
-    """The rows of a match file; which are accepted is told where others stand among them."""
-    from index.tables import Table
-
-    columns: dict[str, list[object]] = {
-        "query_id": [query_id for query_id, _, _ in told],
-        "item_id": [match.id for _, match, _ in told],
-        "score": [round(match.score, 6) for _, match, _ in told],
-        "probability": [round(match.probability, 6) for _, match, _ in told],
-        "reason": [match.reason for _, match, _ in told],
-    }
-    if with_misses:
-        columns["accepted"] = ["true" if accepted else "false" for _, _, accepted in told]
-    return Table(name, columns)
-
-
-def _values(rows: Items, column: str) -> list[str]:
-    """A column's values as text, blank where there is none."""
-    from embedder.errors import InputError
-    from index.formats import cell_text
-
-    if column not in rows.table.columns:
-        listed = ", ".join(repr(name) for name in rows.table.columns)
-        raise InputError(f"no column {column!r}; expected one of {listed}", file=rows.table.name)
-    return [cell_text(value) for value in rows.table.columns[column]]
-
-
-def _with_clusters(table: Table, clusters: list[str]) -> Table:
-    """The table with the new column; a column of that name is kept under another one."""
-    if "cluster_id" in table.columns:
-        name = "cluster_id_in"
-        while name in table.columns:
-            name += "_"
-        table = table.with_column(name, table.columns["cluster_id"])
-    return table.with_column("cluster_id", clusters)
 
 
 def main() -> None:

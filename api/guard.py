@@ -1,24 +1,25 @@
-"""The guard: refuses by its headers, before the body is read, a request without the key or without JSON.
+"""The guard: refuses by its headers, before the body is read, a request without a fit key or without JSON.
 
-It knows headers and bytes; it does not know what a body means.
+It knows headers and bytes; of what a body means it knows only where titles stand, which it logs when it is told to.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
+import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal, Never
+from typing import Any, ClassVar, Never
 
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope
 
+from api.keys import NOBODY, KeyScope, find_key
 from api.settings import Settings
 from index.formats import shown
 
-KeyScope = Literal["read", "write", "admin"]
-"""What a key allows; each one includes those before it."""
+_LOGGED = 20  # titles of one request
+_TITLE = 200  # characters of a logged one
 
 
 class JsonRequest(Request):
@@ -70,33 +71,71 @@ class JsonRequest(Request):
             raise json.JSONDecodeError("a number of too many digits", text, 0) from error
 
 
-def guarded_route(settings: Settings, scope: KeyScope = "read") -> type[APIRoute]:  # noqa: ARG001 - keys get scopes next
-    """The class of routes that only a caller whose key has the scope, if keys are asked for, gets into."""
+class Guarded(APIRoute):
+    """A route that asks for a key of a scope; ``guarded_route`` makes them."""
 
-    class GuardedRoute(APIRoute):
+    key_scope: ClassVar[KeyScope]
+
+
+def guarded_route(settings: Settings, scope: KeyScope = "read") -> type[Guarded]:
+    """The class of routes that only a caller whose key has the scope, if keys are asked for, gets into.
+
+    ``request.state.who`` is the name of the key then, and "anonymous" where none is asked for.
+    """
+
+    class GuardedRoute(Guarded):
+        key_scope = scope
+
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
             reads_body = self.body_field is not None
 
             async def guarded(request: Request) -> Response:
-                if settings.api_key is not None:
-                    _check_key(request, settings.api_key.get_secret_value())
+                check_key(request, settings, scope)
                 if reads_body:
                     _check_media_type(request)
-                return await handle(JsonRequest(request.scope, request.receive, settings.max_body_bytes))
+                asked = JsonRequest(request.scope, request.receive, settings.max_body_bytes)
+                if reads_body and settings.log_titles:
+                    await _log_titles(asked)
+                return await handle(asked)
 
             return guarded
 
     return GuardedRoute
 
 
-def _check_key(request: Request, key: str) -> None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    # Bytes, because compare_digest takes no other than ASCII text; headers are read as Latin-1.
-    same = hmac.compare_digest(token.strip().encode("latin-1"), key.encode())
-    if not same or scheme.lower() != "bearer":
+def check_key(request: Request, settings: Settings, scope: KeyScope) -> None:
+    """Let a request in whose key has the scope, if keys are asked for, and note who asks.
+
+    Raises:
+        HTTPException: 401, no key; 403, one that does not allow this.
+    """
+    request.state.who = NOBODY
+    if not settings.closed:
+        return
+    kind, _, presented = request.headers.get("authorization", "").partition(" ")
+    key = find_key(settings, presented.strip())
+    if key is None or kind.lower() != "bearer":
         detail = "no valid API key; expected the header Authorization: Bearer KEY"
         raise HTTPException(401, detail, {"WWW-Authenticate": "Bearer"})
+    request.state.who = key.name
+    if not key.allows(scope):
+        raise HTTPException(403, f"the API key allows {key.scope}; expected one that allows {scope}")
+
+
+async def _log_titles(request: JsonRequest) -> None:
+    try:
+        body = await request.json()
+    except json.JSONDecodeError:
+        return
+    fields = body if isinstance(body, dict) else {}
+    parts = [fields.get(name) for name in ("titles", "items", "input")]
+    found = [one for part in parts for one in (part if isinstance(part, list) else [part])]
+    titles = [one.get("title") if isinstance(one, dict) else one for one in found]
+    told = [title[:_TITLE] for title in titles if isinstance(title, str)]
+    if told:
+        more = {"titles": told[:_LOGGED], "of": len(told)}
+        logging.getLogger("dongil").info("titles", extra={"fields": more})
 
 
 def _check_media_type(request: Request) -> None:

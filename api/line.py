@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from fastapi import HTTPException, Response
@@ -26,7 +27,12 @@ class Line:
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="dongil")
-        self._places = at_once + waiting
+        self._most = self._places = at_once + waiting
+
+    @property
+    def taken(self) -> int:
+        """Pieces of work that wait or are being done."""
+        return self._most - self._places
 
     async def run(self, work: Callable[[], T]) -> T:
         """What the work returns.
@@ -38,7 +44,7 @@ class Line:
             raise HTTPException(503, "too many requests are waiting; come again", {"Retry-After": "1"})
         self._places -= 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work)
         finally:
             self._places += 1
 

@@ -1,6 +1,6 @@
 """Matching: titles looked up in the catalogue, items grouped among themselves, and what answers them.
 
-Thin: routes pass the work on to the service's threads. It does not know how titles are compared.
+Thin: routes pass the work on to the service's batcher and threads. It does not know how titles are compared.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 
 from api.guard import guarded_route
 from api.problems import documented
@@ -29,14 +29,14 @@ from api.service import Service
 from api.settings import Settings
 from api.state import Loaded
 from embedder.encoder import Encoder
-from index.answers import Match
+from index.answers import Answer, Ask, Match
 from index.decision import Decision
 from index.matcher import Matcher
 
 NEAR_MISSES = 3  # told of a title, when a request asks to explain
 
 
-async def match(asked: MatchRequest, service: Loaded) -> Response:
+async def match(asked: MatchRequest, service: Loaded, request: Request) -> Response:
     """The catalogue's items that are the same product as each title, best first, at most `k` a title.
 
     Each title gets the set of items whose expected F1 is best, unless the request names a `threshold`, or a
@@ -44,7 +44,22 @@ async def match(asked: MatchRequest, service: Loaded) -> Response:
 
     A title without a letter or digit, such as one of emoji alone, has no matches.
     """
-    return await service.line.answer(lambda: _match(service, asked))
+    request.state.titles = len(asked.titles)  # for the account at the door
+    living = service.living
+    threshold, proof = _asked(living.decision, asked)
+    misses = NEAR_MISSES if asked.explain else 0
+
+    def tell(ask: Ask, answer: Answer) -> bytes:
+        more = {"near_misses": _items(answer.near_misses)} if asked.explain else {}
+        result = MatchResult(title=ask.title, matches=_items(answer.matches), **more)
+        return result.model_dump_json(exclude_unset=True).encode()
+
+    asks = [Ask(title, asked.k, threshold, misses) for title in asked.titles]
+    told = await service.batcher.ask(asks, living, tell, request.is_disconnected)
+    used = _used(living.encoder, threshold, proof).model_dump_json(exclude_unset=True).encode()
+    # The results are written where they are made, a title at a time; this is ``MatchResponse``.
+    body = b'{"results":[%b],"model":%b,"revision":%d}' % (b",".join(told.parts), used, told.revision)
+    return Response(body, media_type="application/json")
 
 
 async def cluster(asked: ClusterRequest, service: Loaded) -> Response:
@@ -69,17 +84,6 @@ async def model(service: Loaded) -> ModelResponse:
         revision=snapshot.revision,
         index=IndexInfo(exact=index.exact, recall=index.recall),
     )
-
-
-def _match(service: Service, asked: MatchRequest) -> MatchResponse:
-    living = service.living
-    threshold, proof = _asked(living.decision, asked)
-    reply = living.answer(asked.titles, k=asked.k, threshold=threshold, near_misses=NEAR_MISSES if asked.explain else 0)
-    results = []
-    for title, answer in zip(asked.titles, reply.answers, strict=True):
-        more = {"near_misses": _items(answer.near_misses)} if asked.explain else {}
-        results.append(MatchResult(title=title, matches=_items(answer.matches), **more))
-    return MatchResponse(results=results, model=_used(living.encoder, threshold, proof), revision=reply.revision)
 
 
 def _cluster(service: Service, asked: ClusterRequest) -> ClusterResponse:

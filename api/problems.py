@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -17,7 +17,9 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
+from api.logs import REQUEST_ID
 from embedder.errors import InputError
 from index.formats import shown
 from index.store import ConflictError, StorageError
@@ -25,18 +27,30 @@ from index.store import ConflictError, StorageError
 MEDIA_TYPE = "application/problem+json"
 LISTED = 20  # faults told of one request; ten thousand would help nobody
 
+_AGAIN = 5  # seconds until another attempt, where whoever refuses does not say
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # as RFC 9110 names them, before Python 3.13 too
 _DESCRIBED = {
     401: ("The API key is missing or wrong.", "no valid API key; expected the header Authorization: Bearer KEY"),
-    403: ("The API key does not allow this.", "the API key allows read; expected one that allows write"),
+    403: (
+        "The API key does not allow this, or another site's page has sent it.",
+        "the API key allows read; expected one that allows write",
+    ),
     404: ("There is none of this name.", "no item 'a1'"),
+    408: ("The body came too slowly.", "the body came too slowly: 100 bytes in 20 seconds"),
     409: ("It would do elsewhere, but not beside what stands in the catalogue.", "the job is done; expected running"),
     413: ("The body is larger than the service takes.", "the body is larger than 8388608 bytes"),
     415: ("The body is not declared as plain JSON.", "content type 'text/plain'; expected application/json"),
+    421: (
+        "Asked for by a name that is not the service's.",
+        "asked for by another name than this machine's; expected localhost, or a name of the setting allowed_hosts",
+    ),
     422: ("The body is not JSON, or a value in it cannot be used.", "1 fault in the request"),
     500: ("The service failed; its log says why.", "the service failed; its log says why"),
     507: ("The disk is full; nothing of the request was kept.", "no space is left"),
-    503: ("Not loaded yet, or too many requests are waiting.", "too many requests are waiting; come again"),
+    503: (
+        "Not loaded yet, too many requests are waiting, or the store fails just now.",
+        "too many requests are waiting; come again",
+    ),
 }
 _HEADERS = {
     401: ("WWW-Authenticate", "Bearer", "string"),
@@ -66,21 +80,26 @@ class Problem(BaseModel):
     status: int = Field(description="The HTTP status", examples=[422])
     detail: str = Field(description="What is wrong, for a person", examples=["1 fault in the request"])
     errors: list[Fault] | None = Field(default=None, description=f"With status 422: the first {LISTED} faults")
+    request_id: str | None = Field(default=None, description="As in the header X-Request-Id and in the service's log")
 
 
 def problem(
     status: int, detail: str, *, faults: Sequence[Fault] | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
     """An answer that says what went wrong."""
-    content = _problem(status, detail, faults).model_dump(exclude_none=True)
+    content = _problem(status, detail, faults, REQUEST_ID.get()).model_dump(exclude_none=True)
     # A request may hold half of a surrogate pair, which UTF-8 cannot say.
     body = json.dumps(content, ensure_ascii=False).encode(errors="replace")
-    return Response(body, status, dict(headers or {}), media_type=MEDIA_TYPE)
+    told = dict(headers or {})
+    if status in (429, 503):
+        told.setdefault("Retry-After", str(_AGAIN))
+    return Response(body, status, told, media_type=MEDIA_TYPE)
 
 
-def _problem(status: int, detail: str, faults: Sequence[Fault] | None) -> Problem:
+def _problem(status: int, detail: str, faults: Sequence[Fault] | None, request_id: str | None = None) -> Problem:
     title = _TITLES.get(status) or HTTPStatus(status).phrase
-    return Problem(title=title, status=status, detail=detail, errors=list(faults) if faults else None)
+    errors = list(faults) if faults else None
+    return Problem(title=title, status=status, detail=detail, errors=errors, request_id=request_id)
 
 
 def handlers() -> dict[int | type[Exception], Any]:
@@ -92,13 +111,20 @@ def handlers() -> dict[int | type[Exception], Any]:
 
 
 async def _on_http(request: Request, error: HTTPException) -> Response:
-    detail = error.detail
+    detail, headers = error.detail, dict(error.headers or {})
     if detail == HTTPStatus(error.status_code).phrase:  # raised by the router, which says no more
         if error.status_code == 404:
             detail = f"nothing at {shown(request.url.path)}; /openapi.json says what there is"
-        elif error.status_code == 405 and error.headers:
-            detail = f"method {shown(request.method)}; expected {error.headers.get('Allow')}"
-    return problem(error.status_code, detail, headers=error.headers)
+        elif error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(request))
+            detail = f"method {shown(request.method)}; expected {headers['Allow']}"
+    return problem(error.status_code, detail, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What a path may be asked by. The router names the methods of the first of its routes alone."""
+    routes = [one for one in request.app.routes if isinstance(one, Route)]
+    return sorted({way for one in routes if one.path_regex.match(request.scope["path"]) for way in one.methods or ()})
 
 
 async def _on_invalid(_: Request, error: RequestValidationError) -> Response:
@@ -122,7 +148,7 @@ async def _on_storage(_: Request, error: StorageError) -> Response:
     logging.getLogger("dongil").error("the store failed: %s", error)
     if error.full:
         return problem(507, _DESCRIBED[507][0])
-    return problem(503, "the store cannot be written or read just now; come again", headers={"Retry-After": "5"})
+    return problem(503, "the store cannot be written or read just now; come again")
 
 
 async def _on_failure(*_: object) -> Response:
@@ -135,12 +161,29 @@ def _fault(fault: Mapping[str, Any], body: Any) -> Fault:
         at = int(where[0])
         expected = f"JSON in UTF-8; {context['error']} at character {at}"
         return Fault(location="#", value=shown(str(body)[at : at + 40]), expected=expected)
+    if fault["loc"][0] == "body":
+        where = tuple(_standing(where, body, missing=fault["type"] == "missing"))
     where = (*where, *context.get("at", ()))
     names = (str(part)[:60].replace("~", "~0").replace("/", "~1") for part in where)
     expected = _EXPECTED.get(fault["type"]) or fault["msg"].removeprefix("Input should be ")
     # reprlib looks at a value's beginning only: the value may be eight megabytes.
     value = shown(context["value"]) if "value" in context else reprlib.repr(fault["input"])
     return Fault(location="/".join(("#", *names)), value=value, expected=expected)
+
+
+def _standing(where: Sequence[Any], body: Any, *, missing: bool) -> Iterator[Any]:
+    """The parts of a place that stand in the body; others, such as which of several kinds it was read as, do not."""
+    for number, part in enumerate(where, start=1):
+        if not isinstance(body, dict) or part in body:
+            body = body.get(part) if isinstance(body, dict) else _part(body, part)
+        elif not (missing and number == len(where)):
+            continue
+        yield part
+
+
+def _part(body: Any, part: Any) -> Any:
+    inside = isinstance(body, list) and isinstance(part, int) and part < len(body)
+    return body[part] if inside else None
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -5,8 +5,10 @@ It knows shapes and limits; it does not know what a title means, nor how an answ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
+from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -17,26 +19,28 @@ MAX_ITEMS = 10_000
 MAX_K = 1_000
 MAX_MATCHES = 100_000  # titles times k: an answer must fit into memory, and into somebody's patience
 MAX_ID_LENGTH = 256
+MAX_PAGE = 1_000
 
 
-def _fault(expected: str, value: str, *at: str | int) -> PydanticCustomError:
+def fault(expected: str, value: str, *at: str | int) -> PydanticCustomError:
     """What is wrong with a value; ``at`` is where in the checked value it stands."""
     return PydanticCustomError("value", "{expected}", {"expected": expected, "value": value, "at": at})
 
 
-def _text(text: str) -> str:
+def fit_text(text: str) -> str:
+    """The text, which must say something and hold no NUL character."""
     if not text.strip():
-        raise _fault("text that is not blank", text)
+        raise fault("text that is not blank", text)
     if "\0" in text:
-        raise _fault("text without a NUL character", text)
+        raise fault("text without a NUL character", text)
     return text
 
 
 def _title(title: str) -> str:
     size = len(title.encode())
     if size > MAX_TITLE_BYTES:
-        raise _fault(f"at most {MAX_TITLE_BYTES} bytes of UTF-8, not {size}", title)
-    return _text(title)
+        raise fault(f"at most {MAX_TITLE_BYTES} bytes of UTF-8, not {size}", title)
+    return fit_text(title)
 
 
 Title = Annotated[
@@ -44,7 +48,17 @@ Title = Annotated[
     Field(min_length=1, max_length=MAX_TITLE_BYTES, description=f"At most {MAX_TITLE_BYTES} bytes of UTF-8, not blank"),
     AfterValidator(_title),
 ]
-ItemId = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH, description="Not blank"), AfterValidator(_text)]
+ItemId = Annotated[
+    str, Field(min_length=1, max_length=MAX_ID_LENGTH, description="Not blank"), AfterValidator(fit_text)
+]
+Cursor = Annotated[
+    str | None,
+    Query(
+        max_length=60_000, pattern="^[A-Za-z0-9_=-]*$",
+        description="The `next_cursor` of the page before; none for the first page",
+    ),
+]  # fmt: skip
+PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Of the page, at most")]
 Threshold = Annotated[
     float | None,
     Field(ge=0, le=1, allow_inf_nan=False, description="Probability from which two titles are one; else the model's"),
@@ -58,13 +72,21 @@ MinPrecision = Annotated[
 ]  # fmt: skip
 
 
-class _Asked(BaseModel):
+def check_distinct(ids: Sequence[str], *field: str) -> None:
+    """Refuse ids two of which are one; ``field`` is where each stands in its element of the checked list."""
+    first: dict[str, int] = {}
+    for position, id in enumerate(ids):
+        if first.setdefault(id, position) != position:
+            raise fault(f"distinct ids; item {first[id]} has this one too", id, position, *field)
+
+
+class Asked(BaseModel):
     """A request: exactly the fields there are, each of its own type."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class _Deciding(_Asked):
+class _Deciding(Asked):
     """A request that may say from where on two titles are one product."""
 
     threshold: Threshold = None
@@ -74,18 +96,19 @@ class _Deciding(_Asked):
     def _one_of_both(self) -> Self:
         if self.threshold is not None and self.min_precision is not None:
             value = f"threshold {self.threshold:g}, min_precision {self.min_precision:g}"
-            raise _fault("a threshold or a min_precision, not both", value)
+            raise fault("a threshold or a min_precision, not both", value)
         return self
 
 
-def _example(value: dict[str, Any]) -> ConfigDict:
+def example(value: dict[str, Any]) -> ConfigDict:
+    """The configuration of a model that OpenAPI shows by an example."""
     return ConfigDict(json_schema_extra={"examples": [value]})
 
 
 class MatchRequest(_Deciding):
     """Titles to look up in the catalogue."""
 
-    model_config = _example({"titles": ["농심 신라면 120g 5개입", "Nintendo Switch OLED White"], "k": 5})
+    model_config = example({"titles": ["농심 신라면 120g 5개입", "Nintendo Switch OLED White"], "k": 5})
 
     titles: Annotated[list[Title], Field(min_length=1, max_length=MAX_TITLES)]
     k: Annotated[int, Field(ge=1, le=MAX_K, description="Matches a title at most")] = 10
@@ -95,11 +118,11 @@ class MatchRequest(_Deciding):
     def _answerable(self) -> Self:
         asked = len(self.titles) * self.k
         if asked > MAX_MATCHES:
-            raise _fault(f"titles times k of at most {MAX_MATCHES}", f"{len(self.titles)} titles, k {self.k}")
+            raise fault(f"titles times k of at most {MAX_MATCHES}", f"{len(self.titles)} titles, k {self.k}")
         return self
 
 
-class ClusterItem(_Asked):
+class ClusterItem(Asked):
     """An item to cluster."""
 
     id: ItemId
@@ -107,17 +130,14 @@ class ClusterItem(_Asked):
 
 
 def _distinct(items: list[ClusterItem]) -> list[ClusterItem]:
-    first: dict[str, int] = {}
-    for position, item in enumerate(items):
-        if first.setdefault(item.id, position) != position:
-            raise _fault(f"distinct ids; item {first[item.id]} has this one too", item.id, position, "id")
+    check_distinct([item.id for item in items], "id")
     return items
 
 
 class ClusterRequest(_Deciding):
     """Items to group among themselves; the catalogue plays no part."""
 
-    model_config = _example(
+    model_config = example(
         {
             "items": [
                 {"id": "a1", "title": "농심 신라면 120g 5개입"},
@@ -168,7 +188,7 @@ class MatchResult(BaseModel):
 class MatchResponse(BaseModel):
     """One result for each title, in the titles' order."""
 
-    model_config = _example(
+    model_config = example(
         {
             "results": [
                 {
@@ -210,7 +230,7 @@ class Cluster(BaseModel):
 class ClusterResponse(BaseModel):
     """Clusters in the order of their first items; every id stands in exactly one."""
 
-    model_config = _example(
+    model_config = example(
         {
             "clusters": [{"cluster_id": "a1", "items": ["a1", "b7"]}, {"cluster_id": "c3", "items": ["c3"]}],
             "model": {"fingerprint": "72f4288a701eff98", "decision": "threshold", "threshold": 0.5},
@@ -240,7 +260,7 @@ class Promised(BaseModel):
 class ModelResponse(BaseModel):
     """The model, its thresholds and the catalogue."""
 
-    model_config = _example(
+    model_config = example(
         {
             "fingerprint": "72f4288a701eff98", "architecture": "BERT, 3 layers, hidden 256", "dimensions": 256,
             "precision": "int8", "threshold": 0.5, "cluster_threshold": 0.4,
@@ -271,6 +291,6 @@ class ModelResponse(BaseModel):
 class Health(BaseModel):
     """Yes: the service lives, or is ready."""
 
-    model_config = _example({"status": "ok"})
+    model_config = example({"status": "ok"})
 
     status: Literal["ok"] = "ok"

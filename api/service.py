@@ -9,8 +9,12 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+from api.batching import Batcher
 from api.line import Line
-from api.settings import Settings, load_encoder
+from api.runner import Runner
+from api.settings import Settings
+from api.tasks import Tasks
+from embedder.bundle import load_bundle
 from embedder.encoder import Encoder
 from index.catalog import Catalog
 from index.decision import Decision
@@ -18,10 +22,11 @@ from index.items import read_items
 from index.listings import Item
 from index.living import LivingMatcher
 from index.scene import Progress
+from index.shelf import Shelf
+from index.switching import encode_missing
 from index.vectors import wants_gpu
 
 _CHUNK = 5_000  # items put in one transaction
-_BATCH = 8_192  # titles encoded at once before the service is ready
 _DESKS = 4  # threads for what asks the store alone, so that no long search keeps it waiting
 
 
@@ -31,15 +36,28 @@ class Service:
     Attributes:
         settings: of this deployment.
         catalog: the store.
-        line: for work that computes.
+        batcher: answers titles of many requests together.
+        line: for other work that computes.
         desk: for work that asks the store alone.
+        shelf: the models that there are.
+        runner: of the jobs.
     """
 
     def __init__(
-        self, settings: Settings, catalog: Catalog, living: LivingMatcher, line: Line, desk: Line, closing: ExitStack
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        shelf: Shelf,
+        living: LivingMatcher,
+        batcher: Batcher,
+        line: Line,
+        desk: Line,
+        closing: ExitStack,
     ) -> None:
-        self.settings, self.catalog, self.line, self.desk = settings, catalog, line, desk
+        self.settings, self.catalog, self.batcher, self.line, self.desk = settings, catalog, batcher, line, desk
         self._living, self._closing = living, closing
+        self.shelf = shelf
+        self.runner = Runner(catalog, Tasks(self), settings.max_jobs)
 
     @property
     def living(self) -> LivingMatcher:
@@ -56,13 +74,20 @@ class Service:
         """Of the model of the moment."""
         return self._living.decision
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for what is computed."""
+        return self.line.taken > 0 or self.batcher.titles > 0
+
     def switch(self, living: LivingMatcher) -> LivingMatcher:
         """Answer by another model from now on; returns the one before, for the caller to close."""
         before, self._living = self._living, living
         return before
 
     def close(self) -> None:
-        """Finish what is being done, then close everything."""
+        """Finish what is being done, then close everything; jobs that run go on when the next service starts."""
+        self.runner.close()
+        self.batcher.close()
         self.line.close()
         self.desk.close()
         self._living.close()
@@ -78,17 +103,22 @@ def load_service(settings: Settings, progress: Progress | None = None) -> Servic
         InputError: the model, the data folder or the file cannot be used.
     """
     with ExitStack() as opened:
-        encoder = load_encoder(settings)
         folder = settings.data or Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="dongil-")))
         catalog = opened.enter_context(Catalog.open(folder))
+        shelf = Shelf(catalog, load_bundle(settings.model))
+        encoder = Encoder(shelf.start("service").bundle, threads=settings.threads, device=settings.device)
         if settings.catalog is not None:
             import_file(catalog, settings, progress)
         encode_missing(catalog, encoder, progress)
         living = LivingMatcher.open(catalog, encoder, device=settings.device, progress=progress)
         # An index on a GPU is not safe for two searches at once, and one keeps the GPU busy.
         on_gpu = encoder.on_gpu or wants_gpu(settings.device)
-        line = Line(1 if on_gpu else settings.max_concurrency, settings.max_queue)
-        return Service(settings, catalog, living, line, Line(_DESKS, settings.max_queue), opened.pop_all())
+        at_once = 1 if on_gpu else settings.max_concurrency
+        batcher = Batcher(at_once, settings.max_titles)
+        line, desk = Line(at_once, settings.max_queue), Line(_DESKS, settings.max_queue)
+        service = Service(settings, catalog, shelf, living, batcher, line, desk, opened.pop_all())
+    service.runner.start()
+    return service
 
 
 def import_file(catalog: Catalog, settings: Settings, progress: Progress | None = None) -> int:
@@ -106,15 +136,3 @@ def import_file(catalog: Catalog, settings: Settings, progress: Progress | None 
         if progress:
             progress("import", min(start + _CHUNK, len(items)), len(items))
     return len(items)
-
-
-def encode_missing(catalog: Catalog, encoder: Encoder, progress: Progress | None = None) -> int:
-    """Encode all titles that the model has no vector of; how many there were. What is done stays done when it stops."""
-    missing, done, last = catalog.missing_count(encoder.fingerprint), 0, 0
-    while some := catalog.missing_vectors(encoder.fingerprint, _BATCH, after=last):
-        vectors = encoder.encode([one.title for one in some])
-        catalog.put_vectors(encoder.fingerprint, [one.node for one in some], vectors)
-        done, last = done + len(some), some[-1].node
-        if progress:
-            progress("encode", done, max(done, missing))
-    return done

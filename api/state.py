@@ -10,6 +10,7 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
+from api.disk import Disk
 from api.service import Service
 from api.settings import Settings
 
@@ -21,6 +22,8 @@ class Shared:
     settings: Settings
     stage: str = "starting"
     service: Service | None = None
+    stopping: bool = False
+    disk: Disk | None = None
 
 
 def shared_of(request: Request) -> Shared:
@@ -42,3 +45,11 @@ async def loaded(request: Request) -> Service:
 
 
 Loaded = Annotated[Service, Depends(loaded)]
+
+
+async def caller(request: Request) -> str:
+    """Who asks: the name of the key, as the guard has noted it; "anonymous" where no keys are asked for."""
+    return str(getattr(request.state, "who", "anonymous"))
+
+
+Who = Annotated[str, Depends(caller)]

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import machine, machine_line, markdown_table, report_folder, write_figures
+from benchmarks.job import Job
 from benchmarks.rounds import Runs, take_turns
-from benchmarks.speed import Job
 from benchmarks.titles import made_titles
 from benchmarks.worker import Contender
 from embedder.errors import InputError

@@ -28,10 +28,11 @@ from benchmarks.report import (
 )
 from embedder.errors import InputError
 
-PARTS = ("recall", "ladder", "decision", "peers", "speed")
+PARTS = ("recall", "ladder", "decision", "peers", "speed", "soak")
 MEASURED = ("korea_cvs", "naver_model_code", "danawa", "shopee", "abt-buy", "amazon-google", "walmart-amazon")
 COMPARED = ("korea_cvs", "naver_model_code", "shopee", "abt-buy")
 SPEED_PARTS = ("encode", "cluster", "scale", "service")
+SOAK_PARTS = ("mixed", "kills")
 POOLS_HEADER = (
     "set", "pool", "row-F1 as shipped [95 %]", "row-F1, threshold chosen there", "shipped less that [95 %]",
     "best in hindsight", "first pool's threshold",
@@ -78,6 +79,7 @@ def make_tables(
             "decision": lambda: _decision(data, report, model, settings, say),
             "peers": lambda: _peers(data, report, model, say),
             "speed": lambda: _speed(report, model, say),
+            "soak": lambda: _soak(report, model, say),
         }[part]()
         if readme:
             put_tables(readme, made)
@@ -166,6 +168,13 @@ def _speed(report: Path, model: Path | None, say: Say) -> dict[str, str]:
 
     folder = run_speed(report / "speed", model=model, say=say)
     return {f"speed {part}": _read(folder / f"speed-{part}.md") for part in SPEED_PARTS}
+
+
+def _soak(report: Path, model: Path | None, say: Say) -> dict[str, str]:
+    from benchmarks.soak import run_soak
+
+    folder = run_soak(report / "soak", model=model, say=say)
+    return {f"soak {part}": _read(folder / f"soak-{part}.md") for part in SOAK_PARTS}
 
 
 def _read(path: Path) -> str:

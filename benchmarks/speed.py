@@ -7,11 +7,10 @@ and service (latency and throughput on the loopback). It does not know how good 
 
 from __future__ import annotations
 
-import csv
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import empty_figure, machine, machine_line, markdown_table, report_folder, write_figures
-from benchmarks.load import Load, Server, ask, free_port, serve_command
+from benchmarks.job import Job, Part, bars
 from benchmarks.rounds import Runs, Spread, ratio, take_turns
-from benchmarks.titles import SAMPLE, checked_sizes, file_titles, made_titles, titles_for
+from benchmarks.serving import measure_service
+from benchmarks.titles import checked_sizes, file_titles, made_titles
 from benchmarks.worker import Contender, interpreters
 from embedder.bundle import load_bundle
 from embedder.encoder import Encoder
@@ -30,58 +30,13 @@ from embedder.text import clean
 from index.decision import Decision
 
 SIZES = (10_000, 30_000, 100_000, 300_000)
-CLIENTS = (1, 8, 32)
-_ENCODED, _SERVED = 6_000, 10_000  # titles, at most
+_ENCODED = 6_000  # titles, at most
 # Vectors at most, what is compared on them, and the function of ``benchmarks.timed`` that does it.
 _CLUSTERED = ((100_000, "FAISS search alone", "search_bare"), (10_000, "community_detection", "communities"))
-_REQUESTS, _SECONDS = 500, 10.0  # of each client, at most
 _AGREE = 0.99  # cosine from which another tool's vector is the same model's
 _TORCH, _ONNX = "sentence-transformers, torch", "sentence-transformers, ONNX"
 _PHASES = ("encode", "search", "blend", "judge", "cluster")
 _DECIDING = ("titles", "evidence", "probability", "cluster", "choice")  # what deciding adds to search and blending
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all parts are given.
-
-    Attributes:
-        model: bundle; None for the one that ships with dongil.
-        titles: a user's file, or None for made titles.
-        sizes: of catalogues, rising; the largest bounds every part.
-        work: a folder for what contenders read.
-        say: told what is done.
-    """
-
-    model: Path | None
-    titles: Path | None
-    sizes: tuple[int, ...]
-    work: Path
-    say: Callable[[str], None]
-
-    def upto(self, most: int) -> int:
-        """Titles for a part that wants ``most``."""
-        return min(most, self.sizes[-1])
-
-    @property
-    def model_name(self) -> str | None:
-        """The bundle's folder, as contenders are told."""
-        return str(self.model) if self.model else None
-
-    def write_titles(self, count: int) -> tuple[list[str], str]:
-        """Titles, and a file of them for contenders."""
-        titles, path = titles_for(self.titles, count), self.work / f"titles-{count}.json"
-        path.write_text(json.dumps(titles, ensure_ascii=False), encoding="utf-8")
-        return titles, str(path)
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a part found: values for machines, Markdown without a heading, and a matplotlib figure."""
-
-    values: dict[str, Any]
-    markdown: str
-    figure: Any
 
 
 def run_speed(
@@ -187,7 +142,7 @@ def _encode_part(runs: dict[str, Runs], agreement: dict[str, float | None], titl
         "and tokenising; the bare loops' only the model, on ready-made length-sorted batches. sentence-transformers "
         "runs the same weights in float32, `encode(batch_size=32)`.\n"
     )
-    figure = _bars({one["name"]: one["titles_per_s"] for one in values if "titles_per_s" in one}, "titles/s")
+    figure = bars({one["name"]: one["titles_per_s"] for one in values if "titles_per_s" in one}, "titles/s")
     numbers = {"titles": titles, "tokens": tokens, "contenders": values}
     return Part(numbers, f"{about}\n{markdown_table(header, rows)}", figure)
 
@@ -253,7 +208,7 @@ def _cluster_part(compared: list[tuple[int, dict[str, Runs]]], kind: str, blend:
     )
     medians = {f"{one['name']}, {one['rows']:,}": Spread.of(one["seconds"]).median for one in values if one["seconds"]}
     numbers = {"kind": kind, "blend": blend, "contenders": values, "deciding_by_search": asdict(deciding)}
-    return Part(numbers, f"{about}\n{markdown_table(header, rows)}\n{parts}", _bars(medians, "seconds"))
+    return Part(numbers, f"{about}\n{markdown_table(header, rows)}\n{parts}", bars(medians, "seconds"))
 
 
 def measure_scale(job: Job) -> Part:
@@ -296,60 +251,6 @@ def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float | None:
     if len(set(sizes)) < 2 or min(seconds) <= 0:
         return None
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
-
-
-def measure_service(job: Job) -> Part:
-    """Latency and throughput of ``dongil serve`` on the loopback; the server is ended whatever happens."""
-    catalog, queries = SAMPLE, titles_for(job.titles, job.upto(_SERVED))
-    if job.titles:
-        catalog = job.work / "catalog.csv"
-        with catalog.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("id", "title"), *((str(row), title) for row, title in enumerate(queries))])
-    queries, port = queries[:1000], free_port()
-    with Server(serve_command(catalog, port, job.model), port) as server:
-        ask(port, queries, 1, most=20, seconds=5)  # the first requests warm it up
-        loads = []
-        for clients in CLIENTS:
-            loads.append(ask(port, queries, clients, most=_REQUESTS * clients, seconds=_SECONDS))
-            job.say(f"{clients} clients: {loads[-1].per_second:,.0f} requests/s")
-        start_seconds, peak_mb = server.start_seconds, server.peak_mb()
-    return _service_part(loads, start_seconds, peak_mb, catalog == SAMPLE)
-
-
-def _service_part(loads: list[Load], start_seconds: float, peak_mb: float | None, sample: bool) -> Part:
-    def ms(value: float | None) -> str:
-        return f"{value:.1f}" if value is not None else ""
-
-    rows = [
-        [
-            str(one.clients), f"{one.per_second:,.0f}", ms(one.p50_ms), ms(one.p99_ms), ms(one.worst_ms),
-            f"{one.requests:,}", str(one.failures),
-        ]
-        for one in loads
-    ]  # fmt: skip
-    header = ("clients", "requests/s", "p50 ms", "p99 ms", "worst ms", "requests", "failures")
-    kept = f", {peak_mb:,.0f} MiB at most" if peak_mb is not None else ""
-    about = (
-        f"`POST /v1/match`, one title a request, {'the sample catalogue' if sample else 'a catalogue of the file'}; "
-        "each client waits for its answer, and all share the machine with the server. "
-        f"Ready {start_seconds:.1f} s after its start{kept}.\n"
-    )
-    values = {
-        "start_seconds": start_seconds, "peak_mb": peak_mb,
-        "loads": [asdict(one) | {"per_second": one.per_second} for one in loads],
-    }  # fmt: skip
-    figure = _bars({f"{one.clients} clients": one.per_second for one in loads}, "requests/s")
-    return Part(values, f"{about}\n{markdown_table(header, rows)}", figure)
-
-
-def _bars(values: dict[str, float], unit: str) -> Any:
-    figure = empty_figure(7, 0.8 + 0.5 * len(values))
-    axes = figure.add_subplot()
-    bars = axes.barh(list(values)[::-1], list(values.values())[::-1])
-    axes.bar_label(bars, fmt="{:,.4g}", padding=3)
-    axes.margins(x=0.15)
-    axes.set_xlabel(unit)
-    return figure
 
 
 def _lines(done: list[dict[str, Any]]) -> Any:

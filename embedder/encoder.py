@@ -8,6 +8,7 @@ not depend on the titles beside it. It knows tokenizers and onnxruntime; it does
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +29,7 @@ Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 """Row numbers, shape (n,), and their vectors, shape (n, dimension)."""
 
 TOKENS_PER_BATCH = 512  # what stays in the cache of one processor; four times as much is a tenth slower
+_FEW, _TOKENS_OF_FEW = 32, 256  # titles, and tokens a batch of them: of few, none is quite as long as the next
 _WINDOW = 2_048  # titles cleaned and tokenised while those before them are run: enough to sort by length
 _GPU = "CUDAExecutionProvider"
 
@@ -46,6 +48,9 @@ class Encoder:
         device: "auto" takes a GPU when onnxruntime has its CUDA provider and the model is not int8 (whose kernels are
             for processors).
 
+    Attributes:
+        encoded: titles encoded so far.
+
     Raises:
         InputError: threads below 1, "gpu" without a CUDA provider, or a model file that onnxruntime cannot run.
     """
@@ -57,6 +62,8 @@ class Encoder:
         self.threads = threads or available_cpus()
         self._models = [_Model(member.bundle, self.threads, device) for member in bundle.models]
         self.on_gpu = any(model.on_gpu for model in self._models)
+        self.encoded = 0
+        self._counting = threading.Lock()
 
     @property
     def dimension(self) -> int:
@@ -86,6 +93,8 @@ class Encoder:
             float32, shape (len(titles), dimension). A row has length 1, or is all zeros when the model can read
             nothing of the title (no letter or digit, or a script it never saw): such a row scores 0 with every other.
         """
+        with self._counting:
+            self.encoded += len(titles)
         if len(self._models) == 1:
             return self._models[0].encode(titles, tokens_per_batch, progress)
         advance = _shared(progress, len(self._models))
@@ -136,8 +145,12 @@ class _Model:
             if progress:
                 progress(len(rows))
 
-        if len(titles) == 1 and (tokens := self.tokenize(titles))[0]:
-            put(self._run(tokens, np.zeros(1, np.int64)))  # a thread would take as long to start as the title takes
+        if len(titles) <= _FEW:  # threads would take as long to start as few titles take
+            tokens = self.tokenize(titles)
+            for rows in _batches(tokens, min(tokens_per_batch, _TOKENS_OF_FEW)):
+                put(self._run([tokens[row] for row in rows], np.array(rows)))
+            if progress and (unread := sum(not ids for ids in tokens)):
+                progress(unread)
             return vectors
         with ThreadPoolExecutor(self._workers) as pool:
             running: deque[Future[Batch]] = deque()

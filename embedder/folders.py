@@ -16,6 +16,18 @@ from pathlib import Path
 from embedder.errors import InputError
 
 
+def check_folder(folder: Path, mark: str) -> None:
+    """Refuse a place that ``replacing_folder`` would refuse, before work is spent on it.
+
+    Raises:
+        InputError: something else than a folder that holds ``mark`` stands there.
+    """
+    if folder.exists() and not (folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))):
+        raise InputError(
+            f"something else stands here; expected a new folder or one that holds {mark}", file=str(folder)
+        )
+
+
 @contextmanager
 def replacing_folder(folder: Path, mark: str) -> Iterator[Path]:
     """A new folder to fill, which takes the place of ``folder`` when the block ends well.
@@ -29,10 +41,7 @@ def replacing_folder(folder: Path, mark: str) -> Iterator[Path]:
     """
     beside = None
     try:
-        if folder.exists() and not (folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))):
-            raise InputError(
-                f"something else stands here; expected a new folder or one that holds {mark}", file=str(folder)
-            )
+        check_folder(folder, mark)
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         beside.chmod(0o755)

@@ -15,8 +15,14 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 CLEANING_VERSION = 1
+
+T = TypeVar("T")
+_REMEMBERED, _LONGEST = 1 << 12, 512  # texts, and characters of one: as many of the longest fill a few megabytes
 
 # Words that sellers of every product use and that carry nothing about it. Words that may name a product or its
 # condition (중고, 리퍼, 세트, 정품충전기) are not here.
@@ -110,6 +116,18 @@ def normalize(title: str) -> str:
     return _unify(_NESTING.sub(" ", title))
 
 
+def remembered(of_text: Callable[[str], T]) -> Callable[[str], T]:
+    """A function of a text that remembers its last answers: a title on its way is read in several places."""
+    cached = lru_cache(maxsize=_REMEMBERED)(of_text)
+
+    @wraps(of_text)
+    def answer(text: str) -> T:
+        return cached(text) if len(text) <= _LONGEST else of_text(text)
+
+    return answer
+
+
+@remembered
 def clean(title: str) -> str:
     """The text of a title that is encoded: normalised, and without delivery and promotion words.
 

@@ -1,7 +1,7 @@
 """Activations: which model was put to work when, and by whom. The last one is the active one.
 
 An entry that takes a model back points at what stood before the model that comes back, so that one can go back step by
-step. It knows names, fingerprints and digests as text. It does not know where models stand, nor how one is switched.
+step. It knows models by what they are called. It does not know where they stand, nor how one is switched for another.
 """
 
 from __future__ import annotations
@@ -9,10 +9,28 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from index.store import ConflictError, Store, from_cursor, to_cursor
 
-_ENTRIES = "SELECT activation, name, fingerprint, digest, who, at, previous, clustered FROM activations"
+_ENTRIES = "SELECT activation, name, fingerprint, digest, outside, who, at, previous, clustered FROM activations"
+
+
+@dataclass(frozen=True)
+class Called:
+    """What tells a model from all others.
+
+    Attributes:
+        name: by which people call it.
+        fingerprint: of its vectors.
+        digest: of its decision; see ``index.shelf.digest_of``.
+        outside: whether it stands outside the data folder.
+    """
+
+    name: str
+    fingerprint: str
+    digest: str
+    outside: bool
 
 
 @dataclass(frozen=True)
@@ -21,8 +39,7 @@ class Activation:
 
     Attributes:
         number: rising.
-        name: the model's, by which the shelf has it.
-        fingerprint, digest: what its vectors and its decision were told by.
+        model: which.
         who: put it to work.
         at: seconds since 1970.
         previous: the number of the entry whose model comes back when this one is taken back; None for none.
@@ -30,18 +47,11 @@ class Activation:
     """
 
     number: int
-    name: str
-    fingerprint: str
-    digest: str
+    model: Called
     who: str
     at: float
     previous: int | None
     clustered: bool
-
-    @property
-    def model(self) -> tuple[str, str, str]:
-        """What tells it from other models: name, fingerprint and digest."""
-        return self.name, self.fingerprint, self.digest
 
 
 class Activations:
@@ -78,16 +88,17 @@ class Activations:
             some = [_entry(row) for row in connection.execute(query, (place, limit + 1))]
         return some[:limit], to_cursor(some[limit - 1].number) if len(some) > limit else None
 
-    def add(self, name: str, fingerprint: str, digest: str, who: str, *, clustered: bool = False) -> Activation:
+    def add(self, model: Called, who: str, *, clustered: bool = False) -> Activation:
         """Enter that a model works from now on.
 
         Args:
-            name, fingerprint, digest, who: see ``Activation``.
+            model: which.
+            who: put it to work.
             clustered: whether the catalogue's clusters are this model's already.
         """
         with self._store.write():
             active = self.active()
-            return self._enter((name, fingerprint, digest), who, None if active is None else active.number, clustered)
+            return self._enter(model, who, None if active is None else active.number, clustered)
 
     def back(self, who: str) -> Activation:
         """Enter that the model before the active one works again; to go back again goes to the one before that.
@@ -99,25 +110,26 @@ class Activations:
             before = self.before()
             if before is None:
                 raise ConflictError("no model worked before the active one; expected one to go back to")
-            return self._enter(before.model, who, before.previous, clustered=False)
+            return self._enter(before.model, who, before.previous, False)
 
     def clustered(self, fingerprint: str, digest: str) -> bool:
         """Note that the catalogue was clustered anew by a model; whether that is the active one."""
         with self._store.write() as (connection, _):
             active = self.active()
-            if active is None or active.model[1:] != (fingerprint, digest):
+            if active is None or (active.model.fingerprint, active.model.digest) != (fingerprint, digest):
                 return False
             connection.execute("UPDATE activations SET clustered = 1 WHERE activation = ?", (active.number,))
             return True
 
-    def _enter(self, model: tuple[str, str, str], who: str, previous: int | None, clustered: bool) -> Activation:
+    def _enter(self, model: Called, who: str, previous: int | None, clustered: bool) -> Activation:
         with self._store.write() as (connection, _):
-            query = (
-                "INSERT INTO activations (name, fingerprint, digest, who, at, previous, clustered)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)"
+            now, told = self._store.clock(), (model.name, model.fingerprint, model.digest, model.outside)
+            entered = connection.execute(
+                "INSERT INTO activations (name, fingerprint, digest, outside, who, at, previous, clustered)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*told, who, now, previous, clustered),
             )
-            row = connection.execute(query, (*model, who, self._store.clock(), previous, clustered))
-            return Activation(int(row.lastrowid or 0), *model, who, self._store.clock(), previous, clustered)
+            return Activation(int(entered.lastrowid or 0), model, who, now, previous, clustered)
 
 
 def _first(connection: sqlite3.Connection, query: str, *values: int) -> Activation | None:
@@ -125,6 +137,7 @@ def _first(connection: sqlite3.Connection, query: str, *values: int) -> Activati
     return None if row is None else _entry(row)
 
 
-def _entry(row: Sequence[object]) -> Activation:
-    *told, clustered = row
-    return Activation(*told, bool(clustered))  # type: ignore[arg-type]
+def _entry(row: Sequence[Any]) -> Activation:
+    number, name, fingerprint, digest, outside, who, at, previous, clustered = row
+    model = Called(name, fingerprint, digest, bool(outside))
+    return Activation(number, model, who, at, previous, bool(clustered))

@@ -7,8 +7,10 @@ catalogue ever changes: ``Matcher`` and ``Snapshot`` do.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
 
 import numpy as np
 
@@ -126,9 +128,9 @@ class Answerer(ABC):
 
     def answers(self, asks: Sequence[Ask]) -> list[Answer]:
         """What the catalogue has to say to each of some titles. One that it holds is answered as its row is judged."""
+        every = self._judge([ask.title for ask in asks])
         answers = []
-        for ask, judged in zip(asks, self._judge([ask.title for ask in asks]), strict=True):
-            accepted = self._accepted(judged, ask.threshold)
+        for ask, judged, accepted in zip(asks, every, self._accepted(asks, every), strict=True):
             matches = self._told(ask.title, judged[:accepted], ask.k)
             misses = self._told(ask.title, judged[accepted:], ask.near_misses)
             answers.append(Answer(matches, misses))
@@ -147,14 +149,24 @@ class Answerer(ABC):
             told += [Match(*self._item(item), score, probability, why) for item in items]
         return told
 
-    def _accepted(self, judged: Sequence[Judged], threshold: float | None) -> int:
-        """How many of the candidate nodes, most probable first, are accepted: as items, whose number F1 counts."""
-        sizes = [len(self._members(node)) for node, probability, _ in judged if probability >= LEAST]
-        probabilities = np.repeat([probability for _, probability, _ in judged[: len(sizes)]], sizes).astype(np.float64)
-        if threshold is None:
-            probabilities = probabilities[:WIDTH]  # the choice among n takes n * n steps
-        items = int(self.decision.accepted(probabilities[None], threshold)[0])
-        return int(np.searchsorted(np.cumsum(sizes), items)) + 1 if items else 0
+    def _accepted(self, asks: Sequence[Ask], every: Sequence[Sequence[Judged]]) -> list[int]:
+        """How many of the candidate nodes of each title, most probable first, are accepted."""
+        counts: list[int] = []
+        choosing: list[tuple[int, list[int], list[float]]] = []
+        for row, (ask, judged) in enumerate(zip(asks, every, strict=True)):
+            least = LEAST if ask.threshold is None else max(LEAST, ask.threshold)
+            counts.append(sum(probability >= least for _, probability, _ in judged))
+            if counts[row] and ask.threshold is None:
+                # As items, whose number F1 counts; the choice among n of them takes n * n steps.
+                sizes = [len(self._members(node)) for node, _, _ in judged[: counts[row]]]
+                chances = (chance for (_, chance, _), size in zip(judged, sizes, strict=False) for _ in range(size))
+                choosing.append((row, sizes, list(islice(chances, WIDTH))))
+        table = np.zeros((len(choosing), max((len(listed) for _, _, listed in choosing), default=0)))
+        for at, (_, _, listed) in enumerate(choosing):
+            table[at, : len(listed)] = listed
+        for (row, sizes, _), items in zip(choosing, self.decision.accepted(table).tolist(), strict=True):
+            counts[row] = bisect_left(list(accumulate(sizes)), items) + 1 if items else 0
+        return counts
 
     def _judge(self, titles: Sequence[str]) -> list[list[Judged]]:
         """Candidate nodes of each title, most probable first."""

@@ -11,7 +11,7 @@ It knows vectors and neighbour lists; it does not know titles, decisions or how 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -109,14 +109,21 @@ def blend_once(
     touched = np.flatnonzero(accepted.any(axis=1))
     # Accepted neighbours stand first, so the widest row of a block tells how many columns it needs.
     width = accepted.shape[1] - np.argmax(accepted[:, ::-1], axis=1)
-    for start in range(0, len(touched), _BLOCK):
-        rows = touched[start : start + _BLOCK]
+    for rows in _blocks(touched, None if own is not None else width):
         columns = int(width[rows].max())
         near = vectors[np.maximum(ids[rows, :columns], 0)]
         blended[rows] += np.matmul(weights[rows, None, :columns], near)[:, 0]
     lengths = np.linalg.norm(blended[touched], axis=1, keepdims=True)
     blended[touched] /= np.maximum(lengths, 1e-12)
     return blended
+
+
+def _blocks(rows: Rows, width: Rows | None) -> Iterator[Rows]:
+    """Rows that are blended at a time; of one width, where it is given: a sum is rounded by how many it adds up."""
+    parts = [rows] if width is None else [rows[width[rows] == one] for one in sorted(set(width[rows].tolist()))]
+    for part in parts:
+        for start in range(0, len(part), _BLOCK):
+            yield part[start : start + _BLOCK]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ or HTTP and its limits.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,17 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 from embedder.errors import InputError
+from index.activations import Activations
+from index.finding import Finder
+from index.followers import Followers
 from index.ledger import Jobs, Labels
-from index.listings import (
-    ITEMS,
-    Item,
-    digest_of,
-    drop_unused,
-    from_row,
-    put_row,
-    renew_nodes,
-    to_row,
-)
+from index.listings import ITEMS, Item, digest_of, drop_unused, from_row, model_of, put_row, renew_nodes, to_row
 from index.store import Clock, Store, from_cursor, to_cursor
 from index.trail import Clusters
 from index.vectors import Vectors, check_vectors
@@ -110,7 +103,10 @@ class Catalog:
         self._store = store
         self.clusters = Clusters(store)
         self.labels = Labels(store)
+        self.finder = Finder(store)
         self.jobs = Jobs(store)
+        self.activations = Activations(store)
+        self.followers = Followers()
 
     @classmethod
     def open(cls, folder: str | Path, *, clock: Clock = time.time) -> Catalog:
@@ -267,7 +263,14 @@ class Catalog:
         return Changes(sorted({id for (id,) in changed}), sorted(id for (id,) in deleted), now)
 
     def forget_deleted(self, before: int) -> int:
-        """Forget the deletions up to a revision that every index has passed; returns the revision that made."""
+        """Forget the deletions up to a revision that every index has passed; returns the revision that made.
+
+        Where nothing was deleted by then, nothing is written.
+        """
+        with self._store.read() as (connection, revision):
+            (there,) = connection.execute("SELECT count(*) FROM deleted WHERE revision <= ?", (before,)).fetchone()
+        if not there:
+            return revision
         with self._store.write() as (connection, revision):
             connection.execute("DELETE FROM deleted WHERE revision <= ?", (before,))
             connection.execute("UPDATE state SET forgotten = max(forgotten, min(?, ?))", (before, revision))
@@ -317,7 +320,7 @@ class Catalog:
         if len(nodes) != len(vectors):
             raise InputError(f"{len(vectors)} vectors for {len(nodes)} nodes; expected as many")
         with self._store.write() as (connection, revision):
-            model, dimension = _model(connection, fingerprint) or (None, None)
+            model, dimension = model_of(connection, fingerprint) or (None, None)
             vectors = check_vectors(vectors, dimension).astype("<f4", copy=False)
             if model is None:
                 added = "INSERT INTO models (fingerprint, dimension) VALUES (?, ?) RETURNING model"
@@ -330,17 +333,24 @@ class Catalog:
         return revision
 
     def drop_vectors(self, fingerprint: str) -> int:
-        """Remove a model and all its vectors; returns the revision that made."""
-        with self._store.write() as (connection, revision):
-            if found := _model(connection, fingerprint):
-                connection.execute("DELETE FROM vectors WHERE model = ?", found[:1])
-                connection.execute("DELETE FROM models WHERE model = ?", found[:1])
-        return revision
+        """Remove a model and all its vectors, some at a time so that nobody waits; returns the revision that made."""
+        while True:
+            with self._store.write() as (connection, revision):
+                model, _ = model_of(connection, fingerprint) or (None, 0)
+                some = "DELETE FROM vectors WHERE place IN (SELECT place FROM vectors WHERE model = ? LIMIT ?)"
+                if connection.execute(some, (model, _CHUNK)).rowcount < _CHUNK:
+                    connection.execute("DELETE FROM models WHERE model = ?", (model,))
+                    return revision
+
+    def fingerprints(self) -> list[str]:
+        """Of the models that there are vectors of."""
+        with self._store.read() as (connection, _):
+            return [one for (one,) in connection.execute("SELECT fingerprint FROM models ORDER BY model")]
 
     def vectors_of(self, fingerprint: str) -> Loaded:
         """All items that a model has vectors of, and those: a million of 256 dimensions is a gigabyte, in one array."""
         with self._store.read() as (connection, revision):
-            model, dimension = _model(connection, fingerprint) or (None, 0)
+            model, dimension = model_of(connection, fingerprint) or (None, 0)
             (count,) = connection.execute("SELECT count(*) FROM vectors WHERE model = ?", (model,)).fetchone()
             nodes, matrix = np.empty(count, np.int64), np.empty((count, dimension), np.float32)
             rows = connection.execute("SELECT node, vector FROM vectors WHERE model = ?", (model,))
@@ -361,7 +371,7 @@ class Catalog:
     def vectors_for(self, fingerprint: str, ids: Sequence[str]) -> Loaded:
         """As ``vectors_of``, of a few items alone, such as those that changed; in the order of ``ids``."""
         with self._store.read() as (connection, revision):
-            _, dimension = _model(connection, fingerprint) or (None, 0)
+            _, dimension = model_of(connection, fingerprint) or (None, 0)
             query = (
                 "SELECT id, title, node, vector FROM items JOIN vectors USING (node) JOIN models USING (model)"
                 " WHERE id = ? AND fingerprint = ?"
@@ -382,10 +392,3 @@ def _rows(nodes: Ids, wanted: Ids) -> Ids:
     order = np.argsort(nodes)
     rows = order[np.searchsorted(nodes, wanted, sorter=order).clip(max=len(nodes) - 1)]
     return np.where(nodes[rows] == wanted, rows, -1)
-
-
-def _model(connection: sqlite3.Connection, fingerprint: str) -> tuple[int, int] | None:
-    """Number and dimension of a model."""
-    query = "SELECT model, dimension FROM models WHERE fingerprint = ?"
-    found: tuple[int, int] | None = connection.execute(query, (fingerprint,)).fetchone()
-    return found

@@ -37,6 +37,7 @@ _NAMED = re.compile(r"([a-z]{3,})(\d{1,4})([a-z]*)")
 _NAMES = frozenset(
     "iphone ipad galaxy note redmi mate tab watch buds macbook switch playstation xbox vitamin gen generation".split()
 )
+_REMEMBERED = 64  # letters of a chunk at most: longer ones come once, and as many as are remembered fill a gigabyte
 _WORD = 4  # letters from which a part between hyphens is a word and not part of a code
 
 
@@ -45,9 +46,13 @@ def number(text: str) -> str:
     return f"{float(text):g}"
 
 
-@lru_cache(maxsize=1 << 16)
 def parts(chunk: str) -> tuple[tuple[str, str], ...]:
     """What a run of lower-case Latin letters, digits and hyphens holds: ("word" | "number" | "model_code", text)."""
+    return _parts(chunk) if len(chunk) <= _REMEMBERED else _parts.__wrapped__(chunk)
+
+
+@lru_cache(maxsize=1 << 16)
+def _parts(chunk: str) -> tuple[tuple[str, str], ...]:
     if _QUANTITY.fullmatch(chunk):
         return (("number", number(chunk)),) if _NUMBER.fullmatch(chunk) else ()
     if _GRADE.fullmatch(chunk) or _OTHER.fullmatch(chunk):

@@ -18,7 +18,8 @@ from embedder.bundle import PROBABILITY, Bundle
 from embedder.errors import InputError
 from index.blending import BlendConfig
 from index.choice import accepted_by_expected_f1
-from index.evidence import EVIDENCE
+from index.correction import Correction
+from index.evidence import EVIDENCE, contradictions
 from index.probability import ProbabilityModel
 from index.wording import Numbers
 
@@ -61,6 +62,7 @@ class Decision:
             blending crowds the cosines of one product near 1.
         promises: precisions that are proven, least first.
         model: turns evidence into a probability; None leaves it to ``slope`` and ``intercept``.
+        correction: what labels from use have taught since; None where they have not.
     """
 
     blend: BlendConfig
@@ -70,6 +72,7 @@ class Decision:
     intercept: float
     promises: tuple[Promise, ...] = ()
     model: ProbabilityModel | None = field(default=None, compare=False, repr=False)
+    correction: Correction | None = None
 
     def __post_init__(self) -> None:
         for name in ("threshold", "cluster_threshold"):
@@ -81,12 +84,15 @@ class Decision:
 
     def probability(self, evidence: Numbers) -> npt.NDArray[np.float64]:
         """The probability that each pair is one product: float64, shape (pairs,), from ``index.evidence.gather``."""
-        if self.model is not None:
-            return self.model.predict(evidence)
-        return self.of_cosine(evidence[:, _BLENDED])
+        plain = self.model.predict(evidence) if self.model is not None else self.of_cosine(evidence[:, _BLENDED])
+        return plain if self.correction is None else self.correction.apply(evidence, plain)
+
+    def contradictions(self, evidence: Numbers) -> npt.NDArray[np.bool_]:
+        """The pairs that are two products whatever else they share: bool, shape (pairs,)."""
+        return contradictions(evidence, () if self.correction is None else self.correction.lifted)
 
     def of_cosine(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """The probability of a pair of which only the blended cosine is known; same shape."""
+        """The probability of a pair of which only the blended cosine is known, uncorrected; same shape."""
         logits = self.slope * stretched(scores) + self.intercept
         return np.asarray(1 / (1 + np.exp(-np.clip(logits, -500, 500))))
 
@@ -124,9 +130,10 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in ``decision.json``; the probability model stands beside it."""
-        value = asdict(replace(self, model=None)) | {"promises": [asdict(promise) for promise in self.promises]}
-        del value["model"]
-        return value
+        value = asdict(replace(self, model=None, correction=None))
+        value["promises"] = [asdict(promise) for promise in self.promises]
+        del value["model"], value["correction"]
+        return value if self.correction is None else value | {"correction": self.correction.to_json()}
 
     @classmethod
     def from_json(
@@ -144,10 +151,13 @@ class Decision:
                 for p in value["promises"]
             )
             promises = tuple(sorted(promises, key=lambda promise: promise.precision))
-            return cls(blend=BlendConfig(**value["blend"]), promises=promises, model=model, **numbers)
+            told = value.get("correction")
+            correction = None if told is None else Correction.from_json(told)
+            blend = BlendConfig(**value["blend"])
+            return cls(blend=blend, promises=promises, model=model, correction=correction, **numbers)
         except InputError as error:
             raise InputError(error.message, file=file) from error
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise InputError(f"not a decision: {error!r}", file=file) from error
 
     @classmethod

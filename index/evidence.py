@@ -7,6 +7,7 @@ the two titles comes first. It does not know what a number is worth: the probabi
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,9 +28,10 @@ EVIDENCE = (*STANDING, *WORDING)
 """What each column of the evidence is."""
 
 FLOOR = 0.4  # cosine below which a pair is never looked at
-_NEAR, _SURE = 10, 0.6  # a pair is looked at when it is among the first so many of either title, or has such a cosine
+NEAR, SURE = 10, 0.6  # a pair is looked at when it is among the first so many of either title, or has such a cosine
 _BLOCK = 2048
-_VETOES = [EVIDENCE.index(name) for name in ("quantity_count", "quantity_mass", "quantity_volume", "trait_model_code")]
+VETOES = ("quantity_count", "quantity_mass", "quantity_volume", "trait_model_code")
+"""What no two titles of one product contradict each other on, unless labels say so."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,11 @@ def worth_a_look(neighbours: Neighbours, theirs: Crowd | None = None) -> npt.NDA
         theirs: the crowd of the rows that the lists number, where the lists are of new titles: such a title stands in
             no list of a catalogue's row, but would be among the first of some.
     """
-    near = np.arange(neighbours.ids.shape[1]) <= _NEAR  # the first is perhaps the row itself
+    near = np.arange(neighbours.ids.shape[1]) <= NEAR  # the first is perhaps the row itself
     if theirs is not None:
         ranks = theirs.ranks(np.maximum(neighbours.ids, 0).ravel(), neighbours.scores.ravel())
-        near = near | (ranks < _NEAR).reshape(neighbours.ids.shape)
-    return np.asarray((neighbours.ids >= 0) & (neighbours.scores >= FLOOR) & (near | (neighbours.scores >= _SURE)))
+        near = near | (ranks < NEAR).reshape(neighbours.ids.shape)
+    return np.asarray((neighbours.ids >= 0) & (neighbours.scores >= FLOOR) & (near | (neighbours.scores >= SURE)))
 
 
 def candidates(neighbours: Neighbours) -> Edges:
@@ -79,6 +81,14 @@ def gather(lefts: Side, left: Ids, rights: Side, right: Ids) -> Numbers:
         left, right: int64, shape (pairs,); pairs of one left row are best side by side.
     """
     found = np.empty((len(left), len(EVIDENCE)), np.float32)
+    found[:, : len(STANDING)] = standing(lefts, left, rights, right)
+    found[:, len(STANDING) :] = lefts.wording.compare(left, right, rights.wording)
+    return found
+
+
+def standing(lefts: Side, left: Ids, rights: Side, right: Ids) -> Numbers:
+    """The part of the evidence that hangs on where the titles stand: float32, shape (pairs, len(STANDING))."""
+    found = np.empty((len(left), len(STANDING)), np.float32)
     cosines = _cosines(lefts.vectors, left, rights.vectors, right)
     found[:, 0], found[:, 1] = cosines, _cosines(lefts.blended, left, rights.blended, right)
     pairs = (
@@ -91,13 +101,18 @@ def gather(lefts: Side, left: Ids, rights: Side, right: Ids) -> Numbers:
     )
     for place, (mine, theirs) in enumerate(pairs):
         found[:, 2 + 2 * place], found[:, 3 + 2 * place] = np.minimum(mine, theirs), np.maximum(mine, theirs)
-    found[:, len(STANDING) :] = lefts.wording.compare(left, right, rights.wording)
     return found
 
 
-def contradictions(evidence: Numbers) -> npt.NDArray[np.bool_]:
-    """The pairs that are two products whatever else they share: another quantity, or another model code."""
-    return np.asarray((evidence[:, _VETOES] == Verdict.DIFFERENT).any(axis=1))
+def contradictions(evidence: Numbers, lifted: Collection[str] = ()) -> npt.NDArray[np.bool_]:
+    """The pairs that are two products whatever else they share: another quantity, or another model code.
+
+    Args:
+        evidence: on each pair.
+        lifted: those of ``VETOES`` that count no more.
+    """
+    columns = [EVIDENCE.index(name) for name in VETOES if name not in lifted]
+    return np.asarray((evidence[:, columns] == Verdict.DIFFERENT).any(axis=1))
 
 
 def _cosines(mine: Vectors, left: Ids, theirs: Vectors, right: Ids) -> Numbers:

@@ -39,24 +39,24 @@ _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 def cell_text(value: Any) -> str:
     """A value as one CSV cell: text as it is, None and NaN empty, anything else as JSON."""
-    plain = _plain(value)
+    plain = plain_value(value)
     if plain is None:
         return ""
     return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """A value as JSON can hold it: NaN is None, an infinity, a date or a decimal is its text."""
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None if math.isnan(value) else str(value)
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain_value(item) for item in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain_value(value.item())
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     return value.isoformat() if isinstance(value, (date, time)) else str(value)
@@ -160,9 +160,14 @@ def _finite(number: str) -> float:
     return value
 
 
-def _depth(value: Any) -> int:
+def depth_of(value: Any) -> int:
+    """How deep a JSON value is nested: 0 for one that holds no others.
+
+    Raises:
+        RecursionError: deeper than Python can follow.
+    """
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    return 0 if inner is None else 1 + max(map(_depth, inner), default=0)
+    return 0 if inner is None else 1 + max(map(depth_of, inner), default=0)
 
 
 def read_json_lines(data: bytes, file: str) -> tuple[Columns, list[int]]:
@@ -175,7 +180,7 @@ def read_json_lines(data: bytes, file: str) -> tuple[Columns, list[int]]:
             continue
         try:
             record = decoder.decode(line)
-            if line.count("[") + line.count("{") > MAX_JSON_DEPTH and _depth(record) > MAX_JSON_DEPTH:
+            if line.count("[") + line.count("{") > MAX_JSON_DEPTH and depth_of(record) > MAX_JSON_DEPTH:
                 raise ValueError(f"values nested deeper than {MAX_JSON_DEPTH}")  # what is read can be written
         except (ValueError, RecursionError) as error:
             message = f"unreadable JSON: {getattr(error, 'msg', error)}; expected one object a line"
@@ -213,7 +218,7 @@ def write_json_lines(columns: Columns, handle: BinaryIO) -> None:
     """Write one object a line, each with every column."""
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
     for row in zip(*columns.values(), strict=True):
-        record = dict(zip(columns, map(_plain, row), strict=True))
+        record = dict(zip(columns, map(plain_value, row), strict=True))
         handle.write(encode(record).encode() + b"\n")
 
 
@@ -265,7 +270,7 @@ def arrow_array(values: list[Any]) -> Any:
         kept = False
     if kept and not pa.types.is_null(array.type):
         return array
-    return pa.array([None if _plain(value) is None else cell_text(value) for value in values], pa.string())
+    return pa.array([None if plain_value(value) is None else cell_text(value) for value in values], pa.string())
 
 
 def write_parquet(columns: Columns, handle: BinaryIO, arrow: Any = None) -> None:

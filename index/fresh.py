@@ -81,6 +81,8 @@ class Fresh:
         """The evidence on pairs of rows of ``lefts``, new titles or these nodes themselves, and nodes by any number."""
         found: list[Numbers] = []
         here = near >= self.start
+        if not here.any():
+            return gather(lefts, left, self.scene.side, near)
         order = np.argsort(here, kind="stable")
         base, beside = order[: len(order) - int(here.sum())], order[len(order) - int(here.sum()) :]
         if len(base):
@@ -91,7 +93,7 @@ class Fresh:
             lefts = replace(lefts, crowd=crowd, new=lefts is not self.side)
             rights = self.side if lefts.new else lefts
             found.append(gather(lefts, left[beside], rights, near[beside] - self.start))
-        evidence = np.concatenate(found) if found else gather(lefts, left, self.scene.side, near)
+        evidence = np.concatenate(found)
         back = np.empty_like(evidence)
         back[order] = evidence
         return back
@@ -113,7 +115,7 @@ def blended_by(scene: Scene, vectors: Vectors, found: Neighbours, blend: BlendCo
 
 
 def nearest(queries: Vectors, vectors: Vectors, numbers: Ids, k: int) -> Neighbours:
-    """The k nearest of a few vectors, by plain dot products.
+    """The k nearest of a few vectors, by plain dot products; in no order.
 
     Args:
         queries, vectors: float32 unit rows.
@@ -124,7 +126,10 @@ def nearest(queries: Vectors, vectors: Vectors, numbers: Ids, k: int) -> Neighbo
     ids = np.broadcast_to(numbers, cosines.shape)
     if len(vectors) > k:
         some = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
-        ids, cosines = np.take_along_axis(ids, some, 1), np.take_along_axis(cosines, some, 1)
+        ids = np.take_along_axis(ids, some, 1)
+        vectors = vectors[some]
+    # A product of matrices rounds a row by the rows beside it; this one does not.
+    cosines = np.matmul(vectors, queries[:, :, None])[:, :, 0]
     real = readable(queries)[:, None]
     return Neighbours(np.where(real, ids, -1), np.where(real, cosines, -np.inf).astype(np.float32))
 
@@ -145,9 +150,10 @@ def merged(one: Neighbours, other: Neighbours, k: int) -> Neighbours:
 
 def without(lists: Neighbours, gone: npt.NDArray[np.bool_]) -> Neighbours:
     """The lists without nodes that are gone, by a flag for each number; those behind them move up."""
-    ids = lists.ids.copy()
-    real = ids >= 0
-    ids[real] = np.where(gone[ids[real]], -1, ids[real])
+    lost = (lists.ids >= 0) & gone[lists.ids] if len(gone) else np.zeros(lists.ids.shape, bool)
+    if not lost.any():
+        return lists
+    ids = np.where(lost, -1, lists.ids)
     none = Neighbours(np.empty((len(ids), 0), np.int64), np.empty((len(ids), 0), np.float32))
     return merged(Neighbours(ids, lists.scores), none, ids.shape[1])
 

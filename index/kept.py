@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -24,27 +24,36 @@ import numpy.typing as npt
 from embedder.text import CLEANING_VERSION
 from index.blending import BlendConfig, Blended
 from index.catalog import Loaded
+from index.clustering import Edges
 from index.evidence import EVIDENCE, FLOOR
 from index.lexical import Lexicon, Rows, Unit
 from index.nodes import Nodes, key_of
 from index.quantities import QuantityTable
-from index.scene import Scene, readable
+from index.scene import JudgedPairs, Scene, readable
 from index.snapshot import Base, texts_of
 from index.traits import TraitTable
 from index.vectors import Device, Neighbours, VectorIndex
 from index.wording import Wording
 
-FORMAT = 1
+FORMAT = 2
 """To be raised whenever titles come to be taken apart in another way."""
 _ALIASES = Path(__file__).with_name("aliases.csv")
 _ROWS = ("starts", "grams", "weights", "lengths", "masses")
 _TRAITS = ("lengths", "codes", "numbers", "brands", "bits")
+_PAIRS = ("pair_left", "pair_right", "pair_scores", "apart_left", "apart_right")
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-def file_of(folder: Path, fingerprint: str) -> Path:
-    """Where the base of a model is kept."""
-    return folder / f"base-{fingerprint}.npz"
+def file_of(folder: Path, fingerprint: str, digest: str) -> Path:
+    """Where the base of a model is kept, by the fingerprint of its vectors and the digest of its decision."""
+    return folder / f"base-{fingerprint}-{digest}.npz"
+
+
+def forget_bases(folder: Path, wanted: Collection[Path]) -> None:
+    """Remove the bases in a folder that nobody wants any more."""
+    for file in folder.glob("base-*.npz"):
+        if file not in wanted:
+            file.unlink(missing_ok=True)
 
 
 def keep(base: Base, file: Path, blend: BlendConfig, background: npt.NDArray[np.uint8] | None) -> None:
@@ -62,7 +71,7 @@ def keep(base: Base, file: Path, blend: BlendConfig, background: npt.NDArray[np.
         "neighbour_scores": scene.blended.neighbours.scores,
         "found_ids": found.ids.astype(np.int32), "found_scores": found.scores,
         **{f"stage{at}": stage for at, stage in enumerate(scene.blended.stages) if at},
-        **_of_wording(scene.side.wording),
+        **_of_wording(scene.side.wording), **_of_pairs(base.pairs),
     }  # fmt: skip
     beside = file.with_suffix(".part")
     try:
@@ -129,7 +138,9 @@ def _restored(arrays: Arrays, loaded: Loaded, blend: BlendConfig, device: Device
     )
     blended = Blended((vectors, *(arrays[f"stage{1 + at}"] for at in range(blend.stages))), near)
     scene = Scene(nodes, index, blended, kept=(found, _to_wording(arrays)))
-    base = Base(ids, titles, scene, numbers, keys, loaded.revision, arrays["crowded"])
+    base = Base(
+        ids, titles, scene, numbers, keys, loaded.revision, arrays["crowded"], _to_pairs(arrays, nodes.readable)
+    )
     rest = np.flatnonzero(node_of < 0)
     others = Loaded(
         [loaded.ids[item] for item in rest.tolist()], [loaded.titles[item] for item in rest.tolist()],
@@ -150,6 +161,27 @@ def _about(blend: BlendConfig, background: npt.NDArray[np.uint8] | None) -> dict
 
 def _bytes(value: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
     return np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
+def _of_pairs(pairs: JudgedPairs | None) -> dict[str, npt.NDArray[Any]]:
+    """Nothing where nothing was judged; whether twins are one product is not asked of a base."""
+    if pairs is None:
+        return {}
+    left, right = (end.astype(np.int32) for end in (pairs.edges.left, pairs.edges.right))
+    one, other = (end.astype(np.int32) for end in pairs.apart)
+    return dict(zip(_PAIRS, (left, right, pairs.edges.scores, one, other), strict=True))
+
+
+def _to_pairs(arrays: Arrays, there: npt.NDArray[np.bool_]) -> JudgedPairs | None:
+    """The pairs of nodes that are there still."""
+    if _PAIRS[0] not in arrays:
+        return None
+    left, right, scores, one, other = (arrays[name] for name in _PAIRS)
+    edges, apart = there[left] & there[right], there[one] & there[other]
+    return JudgedPairs(
+        Edges(left[edges].astype(np.int64), right[edges].astype(np.int64), scores[edges]), np.ones(len(there)),
+        (one[apart].astype(np.int64), other[apart].astype(np.int64)),
+    )  # fmt: skip
 
 
 def _of_wording(wording: Wording) -> dict[str, npt.NDArray[Any]]:

@@ -137,6 +137,17 @@ class Labels:
             (count,) = connection.execute("SELECT count(*) FROM labels WHERE revision > ?", (since,)).fetchone()
         return int(count)
 
+    def tally(self) -> dict[Verdict, int]:
+        """How many labels there are of each verdict that any has."""
+        with self._store.read() as (connection, _):
+            return dict(connection.execute("SELECT verdict, count(*) FROM labels GROUP BY verdict").fetchall())
+
+    def state(self) -> tuple[int, int]:
+        """How many labels there are, and the revision of the last one: one of them changes with any label."""
+        with self._store.read() as (connection, _):
+            (count, last) = connection.execute("SELECT count(*), ifnull(max(revision), 0) FROM labels").fetchone()
+        return int(count), int(last)
+
     def delete(self, left: str, right: str, of: Of = "items") -> bool:
         """Take a label back; whether there was one."""
         with self._store.write() as (connection, _):
@@ -202,6 +213,11 @@ class Jobs:
         with self._store.read() as (connection, _):
             jobs = [_job(row) for row in connection.execute(query, (place, state, limit + 1))]
         return jobs[:limit], to_cursor(jobs[limit - 1].number) if len(jobs) > limit else None
+
+    def tally(self) -> dict[str, int]:
+        """How many jobs there are of each state that any is in."""
+        with self._store.read() as (connection, _):
+            return dict(connection.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
 
     def claim(self) -> Job | None:
         """Take the oldest queued job to run it; None where none waits. No two workers get the same one."""

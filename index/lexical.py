@@ -31,6 +31,7 @@ BACKGROUND = 1 << 16  # bytes of a background table
 _BITS = 20  # of a gram's hash; 2**18 buckets would move a cosine by 0.015 on average
 _BUCKETS = 1 << _BITS
 _BLOCK = 1 << (32 - _BITS)  # rows whose number and bucket together fill 32 bits, which sort fast
+_FEW = 1 << 14  # entries of right rows up to which they are looked up without a table
 _ENTRIES = 1 << 17  # entries of right rows compared at a time: what they need fits in the processor's cache
 _STEP = 1 / 16  # of a background's logarithms: rounding moves an idf by 0.03 at most
 _UNSEEN = 255
@@ -164,9 +165,10 @@ def similarities(lefts: Rows, left: Ids, rights: Rows, right: Ids) -> Similariti
     _check_ids("left", left, lefts)
     _check_ids("right", right, rights)
     products, shared = np.zeros((2, len(left)), np.float32)
-    sizes = np.diff(rights.starts)[right]
+    sizes = rights.starts[right + 1] - rights.starts[right]
     ends = np.cumsum(sizes)
-    table = np.zeros(_BUCKETS, np.float32)
+    # Zeroing a table takes longer than looking up a few grams one by one.
+    table = np.zeros(_BUCKETS if sizes.sum() > _FEW else 0, np.float32)
     start = 0
     while start < len(left):
         done = ends[start] - sizes[start]
@@ -186,8 +188,8 @@ def similarities(lefts: Rows, left: Ids, rights: Rows, right: Ids) -> Similariti
 
 
 def _compare(lefts: Rows, left: Ids, rights: Rows, right: Ids, table: Numbers) -> tuple[Numbers, Numbers]:
-    """Dot product and shared mass of each pair; ``table`` is zeros, one for each bucket, before and after."""
-    sizes = np.diff(rights.starts)[right]
+    """Dot product and shared mass of each pair; ``table`` is zeros, one for each bucket or none, before and after."""
+    sizes = rights.starts[right + 1] - rights.starts[right]
     starts = np.concatenate([[0], np.cumsum(sizes)])
     entries = np.repeat(rights.starts[right] - starts[:-1], sizes) + np.arange(starts[-1])
     grams, weights = rights.grams[entries], rights.weights[entries]
@@ -196,10 +198,23 @@ def _compare(lefts: Rows, left: Ids, rights: Rows, right: Ids, table: Numbers) -
     bounds = [*starts[runs].tolist(), int(starts[-1])]
     for row, (start, stop) in zip(left[runs].tolist(), pairwise(bounds), strict=True):
         own = slice(lefts.starts[row], lefts.starts[row + 1])
+        if not len(table):
+            others[start:stop] = _looked_up(lefts.grams[own], lefts.weights[own], grams[start:stop])
+            continue
         table[lefts.grams[own]] = lefts.weights[own]
         table.take(grams[start:stop], out=others[start:stop], mode="clip")  # clip: no copy of what is written
         table[lefts.grams[own]] = 0
     return _row_sums(weights * others, starts), _row_sums(np.minimum(weights, others), starts)
+
+
+def _looked_up(
+    grams: npt.NDArray[np.uint32], weights: Numbers, wanted: npt.NDArray[np.uint32]
+) -> npt.NDArray[np.float32]:
+    """The weights of the wanted grams in one row, 0 for those that it does not say."""
+    if not len(grams):
+        return np.zeros(len(wanted), np.float32)
+    at = np.minimum(np.searchsorted(grams, wanted), len(grams) - 1)
+    return np.where(grams[at] == wanted, weights[at], np.float32(0))
 
 
 def _share(part: Numbers, whole: Numbers) -> Numbers:

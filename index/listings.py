@@ -132,3 +132,10 @@ def renew_nodes(connection: sqlite3.Connection) -> None:
         connection.executemany("UPDATE items SET node = ? WHERE number = ?", renewed)
         last = chunk[-1][0]
     connection.execute("DELETE FROM nodes WHERE node NOT IN (SELECT node FROM items)")
+
+
+def model_of(connection: sqlite3.Connection, fingerprint: str) -> tuple[int, int] | None:
+    """Number and dimension of a model that there are vectors of."""
+    query = "SELECT model, dimension FROM models WHERE fingerprint = ?"
+    found: tuple[int, int] | None = connection.execute(query, (fingerprint,)).fetchone()
+    return found

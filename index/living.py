@@ -1,11 +1,13 @@
 """The living catalogue: a durable one that is searched while it grows and shrinks, and clustered as it does.
 
 Whoever asks is answered by a snapshot, whole and of one revision. One writer at a time makes the next one from what
-the store says has changed; nothing that is searched is ever changed. One thread encodes titles that have no vector yet
-and finds new items a cluster. When much has changed, another one makes a new base beside, lets the next snapshots stand
-on it, and clusters everything anew.
+the store says has changed; nothing that is searched is ever changed. One thread encodes titles that have no vector yet,
+finds new items a cluster, and clusters anew what they hang together with. When much has changed, another one makes a
+new base beside, lets the next snapshots stand on it, and clusters everything anew. Several models may live in one
+catalogue, but only one of them clusters it: another takes over whole (``take_over``), and whatever is still asked of
+the background of the one before goes to its heir.
 
-It knows the order of these steps. How each is done stands in ``index.snapshot``, ``index.joining`` and
+It knows the order of these steps. How each is done stands in ``index.snapshot``, ``index.upkeep`` and
 ``index.regrouping``. It does not know HTTP, jobs or how a model is learnt.
 """
 
@@ -13,25 +15,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from embedder.encoder import Encoder
+from embedder.errors import InputError
 from index.answers import Answer
-from index.catalog import Catalog, Loaded
+from index.catalog import Catalog
 from index.decision import Decision
-from index.joining import place
-from index.kept import file_of, keep, read_kept
+from index.kept import file_of, keep
 from index.matcher import common_grams
+from index.opening import first_snapshot, loaded_by
 from index.regrouping import regroup
-from index.scene import Progress
+from index.scene import JudgedPairs, Progress
+from index.shelf import digest_of
 from index.snapshot import Base, Snapshot
-from index.ties import ties_of
+from index.store import ConflictError
+from index.upkeep import Stopped, Upkeep, unless
 from index.vectors import Device
 
 _POLL = 0.5  # seconds after which the store is looked at although nobody said that it has changed
@@ -69,22 +72,29 @@ class LivingMatcher:
     """A catalogue that lives. Make one with ``open``; safe to use from several threads."""
 
     def __init__(
-        self, catalog: Catalog, encoder: Encoder, decision: Decision, base: Base, *, device: Device, pace: Pace
-    ) -> None:
+        self, catalog: Catalog, encoder: Encoder, decision: Decision, snapshot: Snapshot, *,
+        device: Device, pace: Pace, clustering: bool,
+    ) -> None:  # fmt: skip
         self.catalog, self.encoder, self.decision = catalog, encoder, decision
+        self.digest = digest_of(encoder.bundle)
         self._failed: dict[str, Exception] = {}
         self._device, self._pace = device, pace
         self._background = common_grams(encoder.bundle)
         self._turn = threading.RLock()  # whoever makes the next snapshot
-        self._snapshot = Snapshot.first(base, encoder.encode, decision)
+        self._making = threading.Lock()  # whoever makes a new base, or clusters everything
+        self._snapshot = snapshot
         self._again: set[str] = set()
         self._encoded_to = 0
+        self._upkeep = Upkeep(catalog)
+        self._clustering = clustering
+        self._owed: tuple[Base, JudgedPairs] | None = None  # judged already, and not clustered by yet
         self._due = False  # a new base
         self._rest_until = 0.0
         self._news = threading.Condition()
         self._asked = self._done = 0
         self._stopping = False
-        self._writer = threading.Thread(target=self._write, name="living-writer", daemon=True)
+        self._heir: LivingMatcher | None = None
+        self._writer = threading.Thread()
         self._builder: threading.Thread | None = None
 
     @classmethod
@@ -97,6 +107,8 @@ class LivingMatcher:
         device: Device = "auto",
         pace: Pace | None = None,
         progress: Progress | None = None,
+        beside: LivingMatcher | None = None,
+        clustering: bool = True,
     ) -> LivingMatcher:
         """Stand on what the store holds, and follow it from now on. Close it before the store.
 
@@ -107,21 +119,18 @@ class LivingMatcher:
             device: where to search.
             pace: when to make a new base.
             progress: told of the base, where none was kept and one must be made first.
+            beside: one whose vectors and blending are the same, to stand where it does if no base was kept.
+            clustering: whether it clusters. Of all that live in one catalogue, one does.
         """
         decision = decision or Decision.of(encoder.bundle, threads=encoder.threads)
-        background = common_grams(encoder.bundle)
-        loaded = _loaded(catalog, encoder)
-        file = file_of(catalog.folder, encoder.fingerprint)
-        kept = read_kept(file, loaded, decision.blend, background, device=device)
-        if kept is None:
-            base = Base.of(loaded, decision.blend, background, device=device, progress=progress)
-            living = cls(catalog, encoder, decision, base, device=device, pace=pace or Pace())
-            with suppress(OSError):  # it only makes the next start faster
-                keep(base, file, decision.blend, background)
-        else:
-            living = cls(catalog, encoder, decision, kept[0], device=device, pace=pace or Pace())
-            living._snapshot = living._snapshot.after(kept[1], (), loaded.revision)
-        living._writer.start()
+        with catalog.followers.holding():
+            there = None if beside is None else beside.snapshot
+            snapshot = first_snapshot(catalog, encoder, decision, device=device, progress=progress, beside=there)
+            living = cls(
+                catalog, encoder, decision, snapshot, device=device, pace=pace or Pace(), clustering=clustering
+            )
+            living._follow()
+        living._start()
         return living
 
     def __enter__(self) -> Self:
@@ -134,12 +143,34 @@ class LivingMatcher:
 
     def close(self) -> None:
         """Stop following, after the step that is under way; a base that is being made is given up."""
+        self._stop()
+        self.catalog.followers.note(self, None)
+
+    def take_over(
+        self, old: LivingMatcher, enter: Callable[[], object], judged: tuple[Base, JudgedPairs] | None = None
+    ) -> None:
+        """Cluster from now on instead of another one, which stops; it still answers those that hold it.
+
+        Args:
+            old: the one that clusters until now.
+            enter: writes it down, when ``old`` has stopped; if that fails, ``old`` goes on.
+            judged: a base of this model and its judged pairs, to cluster by at once; by default a new one is made.
+
+        Raises:
+            ConflictError: ``old`` does not cluster any more.
+        """
+        if old._heir is not None:
+            raise ConflictError("another model took over meanwhile; expected to be asked again")
+        old._stop()
+        try:
+            enter()
+        except BaseException:
+            if old._heir is None:
+                old._start()
+            raise
         with self._news:
-            self._stopping = True
+            self._owed, self._clustering, old._heir = judged, True, self
             self._news.notify_all()
-        self._writer.join()
-        if self._builder is not None:
-            self._builder.join()
 
     @property
     def trouble(self) -> Exception | None:
@@ -160,14 +191,15 @@ class LivingMatcher:
         return Reply(snapshot.revision, answers)
 
     def follow(self) -> int:
-        """Take up what has changed in the store, and wake the background for the rest.
+        """Take up what has changed in the store, and wake the background for the rest; the revision of the snapshot.
 
         Call it after a write: when it returns, items that went are found no more, those of known titles are found, and
         those of new titles will be as soon as these are encoded.
-
-        Returns:
-            The revision of the snapshot.
         """
+        if self._heir is not None:
+            with suppress(InputError):  # what it would have to be told may be forgotten by now
+                self._follow()
+            return self._heir.follow()
         self._follow()
         with self._news:
             self._asked += 1
@@ -180,6 +212,8 @@ class LivingMatcher:
         Returns:
             Whether that came true in time, and without trouble.
         """
+        if self._heir is not None:
+            return self._heir.settle(timeout)
         self.follow()
         with self._news:
             asked = self._asked
@@ -187,26 +221,86 @@ class LivingMatcher:
             return self._done >= asked
 
     def rebuild(self, progress: Progress | None = None) -> int:
-        """Make a new base, stand on it, and cluster everything anew; how many items moved between clusters."""
-        loaded = _loaded(self.catalog, self.encoder)
-        blend, device = self.decision.blend, self._device
-        base = Base.of(loaded, blend, self._background, device=device, progress=progress)
+        """Make a new base, stand on it, and cluster everything anew; how many items moved between clusters.
+
+        Raises:
+            Stopped: this was closed meanwhile.
+        """
+        if self._heir is not None:
+            return self._heir.rebuild(progress)
+        with self._making:
+            told = self._unless_stopped(progress)
+            return self._cluster(*self.renew(told), told)
+
+    def renew(self, progress: Progress | None = None) -> tuple[Base, JudgedPairs]:
+        """Make a new base and stand on it, whatever the clusters are; the base, and its pairs, judged."""
+        told = self._unless_stopped(progress)
+        with self.catalog.followers.holding():
+            loaded = loaded_by(self.catalog, self.encoder)
+            base = Base.of(loaded, self.decision.blend, self._background, device=self._device, progress=told)
+            base, pairs = self._judged(base, told)
+            snapshot = self._next(Snapshot.first(base, self.encoder.encode, self.decision))
+            with self._turn:  # most has been taken up before: nobody waits long
+                self._snapshot = self._next(snapshot)
+        self._keep(base)
+        return base, pairs
+
+    def judge(self, progress: Progress | None = None) -> tuple[Base, JudgedPairs]:
+        """The base that it stands on, which knows its pairs from then on, and those, judged."""
+        with self._making:
+            base = self._snapshot.base
+            if base.pairs is not None:  # they were kept with it
+                return base, base.pairs
+            base, pairs = self._judged(base, self._unless_stopped(progress))
+            with self._turn:
+                self._snapshot = self._snapshot.retold(base, self.encoder.encode, self.decision)
+            self._keep(base)
+        return base, pairs
+
+    def _judged(self, base: Base, progress: Progress) -> tuple[Base, JudgedPairs]:
         pairs = base.scene.judge(self.decision, progress)
-        base = base.with_crowds(pairs, self.decision.cluster_threshold)
-        self._stand_on(base)
-        moved = regroup(self.catalog, base, pairs, self.decision.cluster_threshold)
-        keep(base, file_of(self.catalog.folder, self.encoder.fingerprint), blend, self._background)
+        return base.with_crowds(pairs, self.decision.cluster_threshold), pairs
+
+    def _keep(self, base: Base) -> None:
+        file = file_of(self.catalog.folder, self.encoder.fingerprint, self.digest)
+        keep(base, file, self.decision.blend, self._background)
+
+    def _cluster(self, base: Base, pairs: JudgedPairs, progress: Progress) -> int:
+        """Cluster everything anew, and note that this was done."""
+        catalog, fingerprint = self.catalog, self.encoder.fingerprint
+        moved = regroup(catalog, base, pairs, self.decision.cluster_threshold, progress)
+        if self._unclustered():
+            catalog.activations.clustered(fingerprint, self.digest)
+        catalog.forget_deleted(catalog.followers.passed())
         return moved
+
+    def _unclustered(self) -> bool:
+        """Whether the clusters are another model's, of which this one has taken over."""
+        active = self.catalog.activations.active()
+        own = self.encoder.fingerprint, self.digest
+        return active is not None and not active.clustered and (active.model.fingerprint, active.model.digest) == own
+
+    def _start(self) -> None:
+        self._stopping = False
+        self._writer = threading.Thread(target=self._write, name="living-writer", daemon=True)
+        self._writer.start()
+
+    def _stop(self) -> None:
+        """End the background, after the step that is under way; a base that is being made is given up."""
+        with self._news:
+            self._stopping = True
+            self._news.notify_all()
+        if self._writer.ident is not None:
+            self._writer.join()
+        if self._builder is not None:
+            self._builder.join()
+        with self._making:  # whoever clusters by hand gives up, too
+            pass
 
     def _follow(self) -> None:
         with self._turn:
             self._snapshot = self._next(self._snapshot)
-
-    def _stand_on(self, base: Base) -> None:
-        """Let the next snapshots stand on another base, at once."""
-        snapshot = self._next(Snapshot.first(base, self.encoder.encode, self.decision))
-        with self._turn:  # most has been taken up before: nobody waits long
-            self._snapshot = self._next(snapshot)
+            self.catalog.followers.note(self, self._snapshot.revision)
 
     def _next(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot of what the store holds now."""
@@ -245,15 +339,22 @@ class LivingMatcher:
         """Do a little of whatever waits; whether there was any."""
         encoded = self._encode_some()
         self._follow()
+        if not self._clustering:
+            return encoded
         limit = self._pace.limit(len(self._snapshot.base.ids))
         waiting = self.catalog.clusters.unassigned(limit + 1)
         strayed = self._snapshot.strayed
         crowd = sum(self._snapshot.node(id) >= 0 for id in waiting) > limit
-        self._due = crowd or strayed > limit * (self._pace.backlog if encoded else 1)
+        much = crowd or strayed > limit * (self._pace.backlog if encoded else 1)
+        self._due = much or (not encoded and self._unclustered())
         if self._due and not self._building() and time.monotonic() >= self._rest_until:
             self._builder = threading.Thread(target=self._build, name="living-builder", daemon=True)
             self._builder.start()
-        return (not crowd and self._place_some(waiting)) or encoded
+        placed = not crowd and self._place_some(waiting)
+        # What is clustered anew by others, or soon, needs no mending.
+        if not (crowd or encoded or self._making.locked()):
+            self._upkeep.mend(self._snapshot)
+        return placed or encoded
 
     def _encode_some(self) -> bool:
         catalog, fingerprint = self.catalog, self.encoder.fingerprint
@@ -272,7 +373,7 @@ class LivingMatcher:
             again = {id for id in self._again if snapshot.node(id) >= 0 or snapshot.title(id) is None}
             self._again -= again
         if ids or again:
-            place(self.catalog, snapshot, ids, ties_of(self.catalog), again=sorted(again))
+            self._upkeep.join(snapshot, ids, sorted(again))
         return bool(ids)
 
     def _building(self) -> bool:
@@ -281,9 +382,12 @@ class LivingMatcher:
     def _build(self) -> None:
         started = time.monotonic()
         try:
-            self.rebuild(self._unless_stopped())
+            with self._making:
+                told = self._unless_stopped()
+                judged, self._owed = self._owed, None
+                self._cluster(*(judged or self.renew(told)), told)
             self._failed.pop("build", None)
-        except _Stopped:
+        except Stopped:
             pass
         except Exception as error:  # noqa: BLE001 - as in the writer
             self._failed["build"] = error
@@ -292,19 +396,5 @@ class LivingMatcher:
         with self._news:
             self._news.notify_all()
 
-    def _unless_stopped(self) -> Progress:
-        def check(phase: str, done: int, total: int) -> None:  # noqa: ARG001
-            if self._stopping:
-                raise _Stopped
-
-        return check
-
-
-def _loaded(catalog: Catalog, encoder: Encoder) -> Loaded:
-    """All that the store has vectors of; one that has none does not know how long they are."""
-    loaded = catalog.vectors_of(encoder.fingerprint)
-    return loaded if len(loaded.matrix) else replace(loaded, matrix=np.empty((0, encoder.dimension), np.float32))
-
-
-class _Stopped(Exception):  # noqa: N818 - it is no error
-    """The background was asked to stop."""
+    def _unless_stopped(self, progress: Progress | None = None) -> Progress:
+        return unless(lambda: self._stopping, progress)

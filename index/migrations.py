@@ -104,8 +104,8 @@ _ACTIVATIONS = (
     # Each model that was put to work. `previous`: the entry whose model comes back when this one is taken back.
     """CREATE TABLE activations (
         activation INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, fingerprint TEXT NOT NULL,
-        digest TEXT NOT NULL, who TEXT NOT NULL, at REAL NOT NULL, previous INTEGER REFERENCES activations,
-        clustered INTEGER NOT NULL
+        digest TEXT NOT NULL, outside INTEGER NOT NULL, who TEXT NOT NULL, at REAL NOT NULL,
+        previous INTEGER REFERENCES activations, clustered INTEGER NOT NULL
     )""",
 )
 

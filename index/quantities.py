@@ -18,6 +18,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.text import remembered
 from index.units import BARE, BONUS, COUNT, DIMENSIONS, INCH, LENGTH, MEMORY, OF, PLUS, RAM, TIMES, Token, scan
 from index.verdict import Verdict
 
@@ -26,6 +27,8 @@ KINDS: tuple[str, ...] = (
 )  # fmt: skip
 _NAMES = ("수량", "중량", "용량", "함량", "길이", "크기", "인치", "저장용량", "램", "배터리", "전력", "전압")
 _SLOTS = 4  # values kept of a kind
+_COUNT = KINDS.index(COUNT)
+_COUNTS = _SLOTS * _COUNT
 _TOTALLED = frozenset(("mass", "volume", MEMORY))  # so many pieces hold so many times as much
 _ADDED = frozenset(("mass", "volume", LENGTH))  # 8G+1TB adds up to nothing
 _TOLERANCE = 0.01
@@ -64,6 +67,7 @@ class Quantities:
         return tuple(one for one in self.said if one.kind == kind)
 
 
+@remembered
 def parse(title: str) -> Quantities:
     """The quantities of a cleaned title (`embedder.text.clean`); never raises, whatever the text."""
     tokens = scan(title)
@@ -279,11 +283,13 @@ def _stored(value: float) -> float:
 def explain(a: Quantities, b: Quantities) -> list[str]:
     """What two titles contradict each other on and what they agree on, for a reader; contradictions first."""
     different, same = [], []
-    for kind, name, verdict in zip(KINDS, _NAMES, verdicts(a, b), strict=True):
+    both = {one.kind for one in a.said} & {one.kind for one in b.said}
+    for kind, name in ((kind, name) for kind, name in zip(KINDS, _NAMES, strict=True) if kind in both):
         mine, theirs = a.of(kind), b.of(kind)
+        verdict = _verdict(kind, mine, theirs)
         if verdict is Verdict.DIFFERENT:
             different.append(f"{name} 다름 {_shown(mine)} ≠ {_shown(theirs)}")
-        elif verdict is Verdict.SAME and mine and theirs:
+        elif verdict is Verdict.SAME:
             met = ((x.text, y.text) for x in mine for y in theirs if _near(x.value, y.value) and not x.part | y.part)
             one, other = next(met)
             alike = _bare(one).casefold() == _bare(other).casefold()
@@ -341,28 +347,26 @@ class QuantityTable:
         for start in range(0, len(left), _BLOCK):
             block = slice(start, start + _BLOCK)
             mine, yours = self.values[left[block]], theirs.values[right[block]]
-            for place, kind in enumerate(KINDS):
-                slots = slice(_SLOTS * place, _SLOTS * (place + 1))
-                found[block, place] = _compare(mine[:, slots], yours[:, slots], kind)
+            said, told = ~np.isnan(mine[:, ::_SLOTS]), ~np.isnan(yours[:, ::_SLOTS])
+            found[block] = np.where(said | told, np.int8(Verdict.ONE_SIDE), np.int8(Verdict.UNSAID))
+            alone = (said != told)[:, _COUNT] & (np.fmax(mine[:, _COUNTS], yours[:, _COUNTS]) == 1)
+            found[block, _COUNT][alone] = Verdict.SAME
+            pairs, kinds = np.nonzero(said & told)
+            found[start + pairs, kinds] = _compare(
+                mine.reshape(len(mine), -1, _SLOTS)[pairs, kinds], yours.reshape(len(yours), -1, _SLOTS)[pairs, kinds]
+            )
         return found
 
 
-def _compare(mine: NDArray[np.float32], theirs: NDArray[np.float32], kind: str) -> NDArray[np.int8]:
-    said, told = ~np.isnan(mine[:, 0]), ~np.isnan(theirs[:, 0])
-    if not (said.any() or told.any()):
-        return np.full(len(mine), Verdict.UNSAID, np.int8)
-    found = np.where(said | told, np.int8(Verdict.ONE_SIDE), np.int8(Verdict.UNSAID))
-    if kind == COUNT:
-        found[(said != told) & (np.fmax(mine[:, 0], theirs[:, 0]) == 1)] = Verdict.SAME
-    both = np.flatnonzero(said & told)
-    if not len(both):
-        return found
-    one, other = mine[both].astype(np.float64)[:, :, None], theirs[both].astype(np.float64)[:, None, :]
+def _compare(mine: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.int8]:
+    """The verdicts on values of one kind that both sides say, (pairs, _SLOTS) each."""
+    one, other = mine.astype(np.float64)[:, :, None], theirs.astype(np.float64)[:, None, :]
     size, its_size = np.abs(one), np.abs(other)
     met = np.abs(size - its_size) <= _TOLERANCE * np.maximum(size, its_size)
     wholes = (one > 0).astype(np.int8) + (other > 0)
     same = (met & (wholes == 2)).any(axis=(1, 2))
     detailed = (one < 0).any(axis=(1, 2)) & (other < 0).any(axis=(1, 2))
     more = (met & (wholes == 1)).any(axis=(1, 2)) & ~detailed
-    found[both] = np.select([same, more], [Verdict.SAME, Verdict.ONE_SIDE], Verdict.DIFFERENT)
+    found = np.where(more, np.int8(Verdict.ONE_SIDE), np.int8(Verdict.DIFFERENT))
+    found[same] = Verdict.SAME
     return found

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -22,13 +23,46 @@ from index.clustering import Edges, Ids
 from index.cohesion import cohesion, cohesive_clusters
 from index.joining import WHO
 from index.naming import kept_names, pieces
-from index.scene import JudgedPairs
+from index.scene import JudgedPairs, Progress
 from index.snapshot import Base
 from index.ties import Ties, ties_of
 
 _PAGE = 10_000
 _PIECE = 1_000  # items moved in one transaction: writers wait for no longer
 _UNSURE = np.float32(1 - 2**-20)  # what a probability can reach; only what people say is 1
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Which items stand on which nodes.
+
+    Attributes:
+        ids: of the items.
+        node_of: the node of each, int64.
+        texts: a raw title of each node.
+    """
+
+    ids: Sequence[str]
+    node_of: Ids
+    texts: Sequence[str]
+
+    @classmethod
+    def of(cls, base: Base) -> Stand:
+        """The items of a base."""
+        return cls(base.ids, base.scene.nodes.node_of, base.scene.nodes.texts)
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """The number of each item."""
+        return {id: item for item, id in enumerate(self.ids)}
+
+    @cached_property
+    def members(self) -> list[list[int]]:
+        """The items of each node."""
+        members: list[list[int]] = [[] for _ in self.texts]
+        for item, node in enumerate(self.node_of.tolist()):
+            members[node].append(item)
+        return members
 
 
 @dataclass(frozen=True)
@@ -48,7 +82,9 @@ class Parts:
     apart: tuple[Ids, Ids]
 
 
-def regroup(catalog: Catalog, base: Base, pairs: JudgedPairs, threshold: float) -> int:
+def regroup(
+    catalog: Catalog, base: Base, pairs: JudgedPairs, threshold: float, progress: Progress | None = None
+) -> int:
     """Cluster the items of a base anew, and enter in the trail what moves.
 
     Args:
@@ -56,40 +92,50 @@ def regroup(catalog: Catalog, base: Base, pairs: JudgedPairs, threshold: float) 
         base: what is clustered.
         pairs: its pairs, judged.
         threshold: the least mean probability that joins.
+        progress: told of "regroup" between the pieces that move; what it raises ends it there, with clusters whole.
 
     Returns:
         How many items moved.
     """
     with catalog.snapshot():
         ties = ties_of(catalog)
-        old = _standing(catalog, base)
+        old = standing(catalog, base)
         last = [event.id for event in catalog.clusters.events(limit=1)]
-    parts = parts_of(base, pairs, ties)
-    texts = (base.scene.nodes.texts[node] for node in parts.node.tolist())
-    keys = np.fromiter(zip(texts, range(len(parts.node)), strict=True), object, len(parts.node))
-    found = cohesive_clusters(len(parts.node), parts.edges, threshold, apart=parts.apart, keys=keys)
+    parts, found = grouped(Stand.of(base), pairs, ties, threshold)
     at = np.array([item for item, id in enumerate(base.ids) if id in old], np.int64)
     ids = [base.ids[item] for item in at.tolist()]
     clusters = found[parts.of_item[at]]
     new = dict(zip(ids, kept_names([old[id] for id in ids], clusters, catalog.clusters.fresh), strict=True))
-    moved = sum(_enter(catalog, piece, old, new, max(last, default=0)) for piece in pieces(old, new, _PIECE))
+    moved, total = 0, sum(old[id] != name for id, name in new.items())
+    for piece in pieces(old, new, _PIECE):
+        if progress:
+            progress("regroup", moved, total)
+        moved += _enter(catalog, piece, old, new, max(last, default=0))
     names = dict(zip(clusters.tolist(), new.values(), strict=True))
     told = cohesion(found, parts.edges)
     catalog.clusters.rate({names[one.cluster]: one.probability for one in told if one.cluster in names})
     return moved
 
 
-def parts_of(base: Base, pairs: JudgedPairs, ties: Ties) -> Parts:
-    """What of a base is clustered: its nodes, but for twins that people kept apart, and with what people tied."""
-    part_of, node_of = base.scene.nodes.node_of.copy(), list(range(len(base.scene.nodes.texts)))
-    tied = {id for group in (*ties.together, *ties.apart) for id in group if id in base.place}
-    nodes = sorted({int(part_of[base.place[id]]) for id in tied})
-    ties = ties.with_twins([base.ids[item] for item in base.members[node]] for node in nodes)
+def grouped(stand: Stand, pairs: JudgedPairs, ties: Ties, threshold: float) -> tuple[Parts, Ids]:
+    """The parts of nodes, and the cluster of each, int64; arguments as in ``regroup``."""
+    parts = parts_of(stand, pairs, ties)
+    texts = (stand.texts[node] for node in parts.node.tolist())
+    keys = np.fromiter(zip(texts, range(len(parts.node)), strict=True), object, len(parts.node))
+    return parts, cohesive_clusters(len(parts.node), parts.edges, threshold, apart=parts.apart, keys=keys)
+
+
+def parts_of(stand: Stand, pairs: JudgedPairs, ties: Ties) -> Parts:
+    """What is clustered: nodes, but for twins that people kept apart, and with what people tied."""
+    part_of, node_of = stand.node_of.copy(), list(range(len(stand.texts)))
+    tied = {id for group in (*ties.together, *ties.apart) for id in group if id in stand.place}
+    nodes = sorted({int(part_of[stand.place[id]]) for id in tied})
+    ties = ties.with_twins([stand.ids[item] for item in stand.members[node]] for node in nodes)
     places = defaultdict[int, list[int]](list)
     for node in nodes:
         parts: dict[str, int] = {}
-        for item in base.members[node]:
-            part = parts.setdefault(ties.partners(base.ids[item])[0], len(node_of) if parts else node)
+        for item in stand.members[node]:
+            part = parts.setdefault(ties.partners(stand.ids[item])[0], len(node_of) if parts else node)
             if part == len(node_of):
                 node_of.append(node)
                 places[node].append(part)
@@ -97,7 +143,7 @@ def parts_of(base: Base, pairs: JudgedPairs, ties: Ties) -> Parts:
     edges = _spread(pairs.edges, places)
     apart = _spread(Edges(*pairs.apart, np.zeros(len(pairs.apart[0]), np.float32)), places)
     return Parts(
-        part_of, np.array(node_of, np.int64), *_with_ties(edges, apart, ties, base.place, part_of, len(node_of))
+        part_of, np.array(node_of, np.int64), *_with_ties(edges, apart, ties, stand.place, part_of, len(node_of))
     )
 
 
@@ -148,7 +194,7 @@ def _codes(left: Ids, right: Ids, parts: int) -> npt.NDArray[np.int64]:
     return np.minimum(left, right) * parts + np.maximum(left, right)
 
 
-def _standing(catalog: Catalog, base: Base) -> dict[str, str | None]:
+def standing(catalog: Catalog, base: Base) -> dict[str, str | None]:
     """The cluster of each item of a base that is there still, by the title it had."""
     standing: dict[str, str | None] = {}
     cursor: str | None = None

@@ -17,7 +17,7 @@ from index.blending import BlendConfig, Blended, blend_catalogue, rescore
 from index.clustering import Edges, Ids
 from index.crowd import Crowd
 from index.decision import Decision
-from index.evidence import FLOOR, Side, candidates, contradictions, gather
+from index.evidence import FLOOR, Side, candidates, gather
 from index.nodes import Nodes, group
 from index.vectors import Device, Neighbours, VectorIndex, Vectors
 from index.wording import Numbers, Wording
@@ -160,7 +160,7 @@ class Scene:
         advance = phase(progress, "judge", len(edges))
         probabilities, apart = np.empty(len(edges)), np.empty(len(edges), bool)
         for block, evidence in self.evidence(edges):
-            probabilities[block], apart[block] = decision.probability(evidence), contradictions(evidence)
+            probabilities[block], apart[block] = decision.probability(evidence), decision.contradictions(evidence)
             if advance:
                 advance(len(evidence))
         return judged_pairs(len(self.nodes.texts), edges, probabilities, apart)

@@ -26,7 +26,7 @@ from index.clustering import Ids
 from index.cohesion import REACH
 from index.crowd import Crowd
 from index.decision import Decision
-from index.evidence import Side, contradictions, worth_a_look
+from index.evidence import Side, worth_a_look
 from index.fresh import Fresh, blended_by, merged, nearest, without
 from index.nodes import Nodes, key_of
 from index.scene import JudgedPairs, Progress, Scene, readable
@@ -49,6 +49,7 @@ class Base:
         revision: the store's.
         crowded: which nodes have so many probable candidates that more would not have been found; see
             ``index.cohesion``.
+        pairs: its pairs, judged; None before they are.
     """
 
     ids: list[str]
@@ -58,6 +59,7 @@ class Base:
     keys: Mapping[str, int]
     revision: int
     crowded: Flags
+    pairs: JudgedPairs | None = None
 
     @classmethod
     def of(
@@ -79,10 +81,17 @@ class Base:
         return cls(loaded.ids, loaded.titles, scene, loaded.nodes[order], keys_of(texts), loaded.revision, none)
 
     def with_crowds(self, pairs: JudgedPairs, threshold: float) -> Base:
-        """The base that knows its crowded nodes, by its judged pairs."""
+        """The base that knows its judged pairs, and by them its crowded nodes."""
         strong = pairs.edges.over(threshold)
         ends = np.concatenate([strong.left, strong.right])
-        return replace(self, crowded=np.bincount(ends, minlength=len(self.scene.nodes.texts)) >= REACH)
+        crowded = np.bincount(ends, minlength=len(self.scene.nodes.texts)) >= REACH
+        return replace(self, crowded=crowded, pairs=pairs)
+
+    def warm(self) -> None:
+        """Work out now what the first requests would wait for otherwise."""
+        self.scene.index.sketch()
+        self.scene.around(np.empty(0, np.int64))
+        _ = self.place, self.members
 
     @cached_property
     def place(self) -> dict[str, int]:
@@ -162,6 +171,7 @@ class Snapshot(Answerer):
             encode: makes float32 unit rows of raw titles.
             decision: the one that the base was blended by.
         """
+        base.warm()
         come = _Come((), (), (), {}, {}, Fresh.beside(base.scene, decision.blend.k))
         return cls(base, come, np.zeros(len(base.ids), bool), base.revision, encode, decision)
 
@@ -185,6 +195,10 @@ class Snapshot(Answerer):
         if new:
             come = self._with(loaded, new)
         return Snapshot(base, come, flags, revision, self._encode, self.decision)
+
+    def retold(self, base: Base, encode: Encode, decision: Decision) -> Snapshot:
+        """This snapshot on a base of the same nodes that knows its crowds, or by another decision that blends alike."""
+        return Snapshot(base, self._come, self._gone, self.revision, encode, decision)
 
     def _with(self, loaded: Loaded, new: list[int]) -> _Come:
         """What came, and the items ``new`` of what was loaded."""
@@ -242,8 +256,46 @@ class Snapshot(Answerer):
             they contradict each other.
         """
         at, near = self._ways(nodes)
-        evidence = self._between(nodes[at], near)
-        return at, near, self.decision.probability(evidence), contradictions(evidence)
+        evidence = self.between(nodes[at], near)
+        return at, near, self.decision.probability(evidence), self.decision.contradictions(evidence)
+
+    @property
+    def nodes(self) -> Ids:
+        """The nodes that an item stands on."""
+        return np.flatnonzero(~self._dead)
+
+    @property
+    def dead(self) -> Flags:
+        """Which nodes no item stands on, by number."""
+        return self._dead
+
+    @property
+    def fresh(self) -> Fresh:
+        """The nodes that came since the base."""
+        return self._fresh
+
+    def text(self, node: int) -> str:
+        """The raw title that stands for a node."""
+        return self._text(node)
+
+    def ways(self, nodes: Ids) -> tuple[Ids, Ids]:
+        """The candidates of some nodes: of each pair the place in ``nodes`` and the other node."""
+        return self._ways(nodes)
+
+    def between(self, one: Ids, other: Ids) -> Numbers:
+        """The evidence on pairs of nodes, candidates or not; a pair's is the same from both ends."""
+        left, right, start = np.maximum(one, other), np.minimum(one, other), self._fresh.start
+        here = left >= start
+        order = np.argsort(here, kind="stable")
+        base, beside = order[: len(order) - int(here.sum())], order[len(order) - int(here.sum()) :]
+        scene, fresh = self.base.scene, self._fresh
+        found = np.concatenate([
+            fresh.evidence(scene.side, right[base], left[base]),
+            fresh.evidence(fresh.side, left[beside] - start, right[beside]),
+        ])  # fmt: skip
+        back = np.empty_like(found)
+        back[order] = found
+        return back
 
     def _place(self, id: str) -> int:
         """The number of an item; -1 where it does not stand here."""
@@ -276,36 +328,23 @@ class Snapshot(Answerer):
     def _judge_known(self, nodes: Ids) -> list[list[Judged]]:
         at, near = self._ways(nodes)
         at, near = np.concatenate([np.arange(len(nodes)), at]), np.concatenate([nodes, near])
-        return self._weigh(len(nodes), at, near, self._between(nodes[at], near))
+        return self._weigh(len(nodes), at, near, self.between(nodes[at], near))
 
     def _judge_new(self, titles: Sequence[str]) -> list[list[Judged]]:
         vectors, scene, blend = self._encode(titles), self.base.scene, self.decision.blend
         found = scene.index.search(vectors, blend.k)
-        found.ids[~readable(vectors)] = -1
+        unread = ~readable(vectors)
+        found.ids[unread], found.scores[unread] = -1, -np.inf
         found = without(found, self._dead)
         blended = blended_by(scene, vectors, found, blend)
-        numbers = self._fresh.start + np.arange(len(self._fresh))
-        beside = nearest(vectors, self._fresh.side.vectors, numbers, blend.k)
-        found = merged(found, without(beside, self._dead), blend.k)
+        if len(self._fresh):
+            numbers = self._fresh.start + np.arange(len(self._fresh))
+            beside = nearest(vectors, self._fresh.side.vectors, numbers, blend.k)
+            found = merged(found, without(beside, self._dead), blend.k)
         side = Side(vectors, blended, Crowd.of(found), scene.side.wording.queries(titles), new=True)
         at, column = np.nonzero(worth_a_look(*self._fresh.crowd_of(found)))
         near = found.ids[at, column]
         return self._weigh(len(titles), at, near, self._fresh.evidence(side, at, near))
-
-    def _between(self, one: Ids, other: Ids) -> Numbers:
-        """The evidence on pairs of nodes; a pair's is the same from both ends."""
-        left, right, start = np.maximum(one, other), np.minimum(one, other), self._fresh.start
-        here = left >= start
-        order = np.argsort(here, kind="stable")
-        base, beside = order[: len(order) - int(here.sum())], order[len(order) - int(here.sum()) :]
-        scene, fresh = self.base.scene, self._fresh
-        found = np.concatenate([
-            fresh.evidence(scene.side, right[base], left[base]),
-            fresh.evidence(fresh.side, left[beside] - start, right[beside]),
-        ])  # fmt: skip
-        back = np.empty_like(found)
-        back[order] = found
-        return back
 
     def _ways(self, nodes: Ids) -> tuple[Ids, Ids]:
         """The candidate pairs of some nodes: of each the place in ``nodes`` and the other node."""

@@ -367,7 +367,7 @@ def to_json(value: Mapping[str, Any]) -> str:
 
 def to_cursor(*place: str | float) -> str:
     """An opaque text for a place in an order of rows: where a page ends and the next one begins."""
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+    return base64.urlsafe_b64encode(json.dumps(place, ensure_ascii=False).encode()).decode()
 
 
 def from_cursor(cursor: str, *kinds: type) -> list[Any]:

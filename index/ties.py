@@ -76,13 +76,37 @@ class _Saying:
 
 def ties_of(catalog: Catalog) -> Ties:
     """What holds of all that people have said so far."""
-    with catalog.snapshot():
-        sayings = [*_of_events(catalog), *_of_labels(catalog)]
-        knot = _Knot()
-        for saying in sorted(sayings, key=lambda one: -one.revision):
-            knot.take(saying)
-        there = {item for item in knot.items() if catalog.get(item) is not None}
-    return knot.ties(there)
+    return Sayings(catalog)()
+
+
+class Sayings:
+    """What holds of all that people have said, for one thread that asks often: what is known already is not read again.
+
+    What an event said never changes; labels do.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._of_events: list[_Saying] = []
+        self._read_to = 0
+        self._labels = (-1, -1)
+        self._knot = _Knot()
+
+    def __call__(self) -> Ties:
+        """The ties of the items that are there now."""
+        with self._catalog.snapshot():
+            newest = next((event.id for event in self._catalog.clusters.events(limit=1)), 0)
+            more = [*_of_events(self._catalog, self._read_to)] if newest > self._read_to else []
+            self._of_events += more
+            self._read_to = newest
+            labels = self._catalog.labels.state()
+            if more or labels != self._labels:
+                sayings = [*self._of_events, *_of_labels(self._catalog)]
+                self._knot, self._labels = _Knot(), labels
+                for saying in sorted(sayings, key=lambda one: -one.revision):
+                    self._knot.take(saying)
+            there = self._catalog.clusters.places(self._knot.items())
+        return self._knot.ties({*there})
 
 
 def _of_labels(catalog: Catalog) -> Iterator[_Saying]:
@@ -100,10 +124,13 @@ def _of_label(label: Label) -> _Saying:
     return _Saying(label.revision, (pair,)) if label.verdict == "same" else _Saying(label.revision, (), (pair,))
 
 
-def _of_events(catalog: Catalog) -> Iterator[_Saying]:
+def _of_events(catalog: Catalog, after: int) -> Iterator[_Saying]:
+    """What later events than one said, in no order that means anything."""
     moves: _Moves = lru_cache(maxsize=256)(catalog.clusters.moves)  # one rebuild made many of the clusters
     for kind in _BY_HAND:
         for event in _events(catalog, kind=kind):
+            if event.id <= after:
+                break
             if event.by_hand and event.moved:
                 yield _of_event(catalog, event, moves)
 

@@ -22,6 +22,7 @@ Order = Literal["id", "largest", "loosest"]
 _ORDERS: Mapping[str, tuple[str, type]] = {
     "id": ("id", str), "largest": ("-size", int), "loosest": ("ifnull(cohesion, 2.0)", float),
 }  # fmt: skip
+_ASKED = 500  # values in one query
 _EVENTS = (
     "SELECT event, kind, who, by_hand, at, revision, detail,"
     " (SELECT count(*) FROM moves WHERE moves.event = events.event) FROM events"
@@ -116,6 +117,14 @@ class Clusters:
         with self._store.read() as (connection, _):
             query = "SELECT id FROM items WHERE cluster IS NULL ORDER BY id LIMIT ?"
             return [id for (id,) in connection.execute(query, (limit,))]
+
+    def places(self, ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+        """Title and cluster of items, by id; of those that there are."""
+        return self._places("id", ids)
+
+    def members(self, clusters: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+        """Title and cluster of all items of some clusters, by id."""
+        return self._places("cluster", clusters)
 
     def move(
         self,
@@ -259,6 +268,16 @@ class Clusters:
         with self._store.read() as (connection, _):
             values = [value for given in wanted.values() for value in given]
             return [_event(row) for row in connection.execute(query, (*values, limit))]
+
+    def _places(self, column: str, values: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+        found: dict[str, tuple[str, str | None]] = {}
+        with self._store.read() as (connection, _):
+            for start in range(0, len(values), _ASKED):
+                some = values[start : start + _ASKED]
+                marks = ", ".join("?" * len(some))
+                query = f"SELECT id, title, cluster FROM items WHERE {column} IN ({marks})"  # noqa: S608 - one of two columns
+                found.update((id, (title, cluster)) for id, title, cluster in connection.execute(query, some))
+        return found
 
     def _items(self, cluster: str) -> list[str]:
         with self._store.read() as (connection, _):

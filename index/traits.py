@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from embedder.errors import InputError
+from embedder.text import remembered
 from index import codes
 from index.verdict import Verdict
-from index.words import Words, words
+from index.words import Hit, Words, words
 
 TRAITS = (
     "model_code", "number", "brand", "colour", "size", "flavour",
@@ -57,6 +59,7 @@ _SIZE = re.compile(
 )
 _SHOE = re.compile(r"신발|운동화|슈즈|스니커즈|구두|샌들|슬리퍼|부츠|로퍼|shoes|sneaker|sepatu")
 _SHOE_SIZE = re.compile(r"(?<![\d.~x-])()(2[2-9][05]|300)\s?mm(?![a-z])")
+_REMEMBERED = 64  # letters of a token at most, as in `codes`
 _ONE_SIZE = {"XXS": "XS", "XXXS": "XS", "XXL": "2XL", "XXXL": "3XL"}
 
 
@@ -76,6 +79,7 @@ class Traits:
         return self.values[TRAITS.index(trait)]
 
 
+@remembered
 def parse(title: str) -> Traits:
     """Read a title.
 
@@ -106,6 +110,11 @@ def _add(found: dict[str, list[str]], trait: str, value: str) -> None:
         values.append(value)
 
 
+def _add_all(found: dict[str, list[str]], hits: Iterable[Hit]) -> None:
+    for trait, value in hits:
+        _add(found, trait, value)
+
+
 def _read(tokens: Sequence[str], table: Words, found: dict[str, list[str]]) -> None:
     """Collect what tokens say, from left to right; what one rule has read, no other reads again."""
     at = 0
@@ -114,47 +123,48 @@ def _read(tokens: Sequence[str], table: Words, found: dict[str, list[str]]) -> N
         if token in table.phrases:
             length, hits = table.phrase(tokens, at)
             if length:
-                for trait, value in hits:
-                    _add(found, trait, value)
+                _add_all(found, hits)
                 at += length
                 continue
-        hits = table.whole.get(token, ())
-        if hits:
-            for trait, value in hits:
-                _add(found, trait, value)
-        elif token[0] >= "가":
-            for trait, value in table.within(token):
-                _add(found, trait, value)
-        elif token[-1] >= "가":
-            _counted(token, table, found)
+        if token[-1] >= "가" or token in table.whole:
+            _add_all(found, _said_by(token) if len(token) <= _REMEMBERED else _said_by.__wrapped__(token))
         elif not token.isalpha():
             at += _coded(tokens, at, table, found)
         elif token in _GENERATIONS and at + 1 < len(tokens):
             ordinal = _ORDINAL.fullmatch(tokens[at + 1])
             if ordinal:
-                _generation(ordinal[1], found)
+                _add_all(found, _generation(ordinal[1]))
                 at += 1
         at += 1
 
 
-def _generation(digits: str, found: dict[str, list[str]]) -> None:
+@lru_cache(maxsize=1 << 16)
+def _said_by(token: str) -> tuple[Hit, ...]:
+    """What a word of the table says, or a token that ends in Hangul, whatever stands beside it."""
+    table = words()
+    hits = table.whole.get(token)
+    if hits:
+        return hits
+    return tuple(table.within(token) if token[0] >= "가" else _counted(token, table))
+
+
+def _generation(digits: str) -> Iterator[Hit]:
     name = f"{digits.lstrip('0')}세대"
     if name in ORDINALS:
-        _add(found, "generation", name)
+        yield "generation", name
 
 
-def _counted(token: str, table: Words, found: dict[str, list[str]]) -> None:
+def _counted(token: str, table: Words) -> Iterator[Hit]:
     """Digits with Hangul on their heels: 2세대, 21호, 12프로; anything else counts or measures."""
     counted = _COUNTED.fullmatch(token)
     if not counted:
         return
     digits, word = counted.groups()
     if word in _GENERATIONS:
-        _generation(digits, found)
+        yield from _generation(digits)
     elif (word in _NUMBERED or word in table.whole) and len(digits) <= 4:
-        _add(found, "number", codes.number(digits))
-    for trait, value in table.whole.get(word, ()) or table.within(word):
-        _add(found, trait, value)
+        yield "number", codes.number(digits)
+    yield from table.whole.get(word, ()) or table.within(word)
 
 
 def _coded(tokens: Sequence[str], at: int, table: Words, found: dict[str, list[str]]) -> int:
@@ -163,12 +173,11 @@ def _coded(tokens: Sequence[str], at: int, table: Words, found: dict[str, list[s
     following = tokens[at + 1] if at + 1 < len(tokens) else ""
     ordinal = _ORDINAL.fullmatch(tokens[at])
     if ordinal and following in _GENERATIONS:
-        _generation(ordinal[1], found)
+        _add_all(found, _generation(ordinal[1]))
         return 1
     for kind, text in codes.parts(tokens[at]):
         if kind == "word":
-            for trait, value in table.whole.get(text, ()):
-                _add(found, trait, value)
+            _add_all(found, table.whole.get(text, ()))
         elif kind == "number":
             if following in codes.UNITS:
                 return 1
@@ -184,8 +193,9 @@ def _coded(tokens: Sequence[str], at: int, table: Words, found: dict[str, list[s
 
 def _verdict(trait: str, mine: tuple[str, ...], theirs: tuple[str, ...]) -> Verdict:
     if not (mine and theirs):
-        one = bool(mine or theirs)
-        return Verdict.DIFFERENT if one and trait == "accessory" else Verdict(int(one))
+        if not (mine or theirs):
+            return Verdict.UNSAID
+        return Verdict.DIFFERENT if trait == "accessory" else Verdict.ONE_SIDE
     if trait == "model_code":
         return Verdict.SAME if codes.shared(mine, theirs) else Verdict.DIFFERENT
     if trait in ("number", "generation"):
@@ -248,8 +258,7 @@ class TraitTable:
     @classmethod
     def of(cls, titles: Sequence[str]) -> TraitTable:
         """Read cleaned titles."""
-        table = words()
-        places = {trait: {value: at for at, value in enumerate(_values(trait, table))} for trait in TRAITS[2:]}
+        places = _places()
         known: dict[str, int] = {}
         codes_, numbers, brands = (_empty(len(titles), trait) for trait in TRAITS[:3])
         bits = np.zeros((len(titles), len(TRAITS) - 3), np.uint64)
@@ -297,8 +306,10 @@ class TraitTable:
 
     def _codes(self, left: Ids, right: Ids, other: TraitTable) -> npt.NDArray[np.int8]:
         mine, theirs = self.codes[left], other.codes[right]
-        verdict = _said((mine >= 0).any(axis=1), (theirs >= 0).any(axis=1))
+        verdict = _said(mine[:, 0] >= 0, theirs[:, 0] >= 0)
         rows = np.flatnonzero(verdict == Verdict.SAME)
+        if not len(rows):
+            return verdict
         mine, theirs = mine[rows][:, :, None], theirs[rows][:, None, :]
         own, its = np.where(mine >= 0, self.lengths[mine], 0), np.where(theirs >= 0, other.lengths[theirs], 0)
         short = np.minimum(own, its)
@@ -314,6 +325,13 @@ class TraitTable:
         agree &= short >= np.where(long, codes.PREFIX, 1)[:, None, None]
         verdict[rows[~agree.any(axis=(1, 2))]] = Verdict.DIFFERENT
         return verdict
+
+
+@lru_cache(maxsize=1)
+def _places() -> dict[str, dict[str, int]]:
+    """The number of each value of the traits that have a list of them."""
+    table = words()
+    return {trait: {value: at for at, value in enumerate(_values(trait, table))} for trait in TRAITS[2:]}
 
 
 def _values(trait: str, table: Words) -> tuple[str, ...]:
@@ -350,16 +368,19 @@ def _said(mine: npt.ArrayLike, theirs: npt.ArrayLike) -> npt.NDArray[np.int8]:
 
 
 def _sets(mine: npt.NDArray[np.int32], theirs: npt.NDArray[np.int32], *, nested: bool) -> npt.NDArray[np.int8]:
-    verdict = _said((mine >= 0).any(axis=1), (theirs >= 0).any(axis=1))
+    verdict = _said(mine[:, 0] >= 0, theirs[:, 0] >= 0)
+    rows = np.flatnonzero(verdict == Verdict.SAME)
+    if not len(rows):
+        return verdict
+    mine, theirs = mine[rows], theirs[rows]
     equal = (mine[:, :, None] == theirs[:, None, :]) & (mine >= 0)[:, :, None]
-    both = verdict == Verdict.SAME
     if nested:
         within = (equal.any(axis=2) | (mine < 0)).all(axis=1).astype(np.int8)
         within += (equal.any(axis=1) | (theirs < 0)).all(axis=1)
-        verdict[both & (within == 1)] = Verdict.ONE_SIDE
-        verdict[both & (within == 0)] = Verdict.DIFFERENT
+        verdict[rows[within == 1]] = Verdict.ONE_SIDE
+        verdict[rows[within == 0]] = Verdict.DIFFERENT
     else:
-        verdict[both & ~equal.any(axis=(1, 2))] = Verdict.DIFFERENT
+        verdict[rows[~equal.any(axis=(1, 2))]] = Verdict.DIFFERENT
     return verdict
 
 

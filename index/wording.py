@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from zlib import crc32
 
 import numpy as np
@@ -116,9 +117,9 @@ class Wording:
 def _words(texts: Sequence[str]) -> npt.NDArray[np.uint32]:
     table = np.zeros((len(texts), _MOST_WORDS), np.uint32)
     for row, text in enumerate(texts):
-        said = dict.fromkeys(_WORD.findall(text))
+        said = islice(dict.fromkeys(_WORD.findall(text)), _MOST_WORDS)
         hashes = [(crc32(word.encode("utf-8", "replace")) & ~1) | word[0].isdigit() or 2 for word in said]
-        table[row, : len(hashes)] = hashes[:_MOST_WORDS]
+        table[row, : len(hashes)] = hashes
     return table
 
 
@@ -133,13 +134,22 @@ def _alone(mine: npt.NDArray[np.uint32], left: Ids, theirs: npt.NDArray[np.uint3
     found = np.empty((len(left), 5), np.float32)
     for start in range(0, len(left), _BLOCK):
         block = slice(start, start + _BLOCK)
-        a, b = mine[left[block]], theirs[right[block]]
-        a, b = a[:, : max(1, int((a > 0).sum(1).max()))], b[:, : max(1, int((b > 0).sum(1).max()))]
-        same = a[:, :, None] == b[:, None, :]
-        only = [(a > 0) & ~same.any(axis=2), (b > 0) & ~same.any(axis=1)]
-        numbers = [(side & (row % 2 == 1)).sum(1) for side, row in zip(only, (a, b), strict=True)]
-        words = [side.sum(1) - count for side, count in zip(only, numbers, strict=True)]
-        found[block, 0], found[block, 1] = np.minimum(*words), np.maximum(*words)
+        a, b = _columns(mine[left[block]]), _columns(theirs[right[block]])
+        met, its_met = np.zeros(a.shape, bool), np.zeros(b.shape, bool)
+        for place, words in enumerate(b):  # many pairs at a time: a word after the other is what costs least
+            same = a == words
+            met |= same
+            its_met[place] = same.any(axis=0)
+        only = [(a > 0) & ~met, (b > 0) & ~its_met]
+        numbers = [(side & (row % 2 == 1)).sum(0) for side, row in zip(only, (a, b), strict=True)]
+        others = [side.sum(0) - count for side, count in zip(only, numbers, strict=True)]
+        found[block, 0], found[block, 1] = np.minimum(*others), np.maximum(*others)
         found[block, 2], found[block, 3] = np.minimum(*numbers), np.maximum(*numbers)
-        found[block, 4] = ((a % 2 == 1) & same.any(axis=2)).sum(1)
+        found[block, 4] = ((a % 2 == 1) & met).sum(0)
     return found
+
+
+def _columns(rows: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """Rows of words as columns, as many as any row has."""
+    columns = np.ascontiguousarray(rows.T)
+    return columns[: max(1, int(columns.any(axis=1).sum()))]

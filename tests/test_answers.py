@@ -11,7 +11,7 @@ import pytest
 
 from embedder.encoder import Encoder
 from embedder.errors import InputError
-from index.answers import Match, assigned
+from index.answers import Ask, Match, assigned
 from index.clustering import lists_of
 from index.matcher import Matcher
 from index.nodes import row_neighbours
@@ -148,6 +148,20 @@ def test_each_item_goes_to_its_single_best_title() -> None:
     answers = [matched(("a", 0.9), ("b", 0.7)), [], matched(("b", 0.8), ("a", 0.9)), matched(("c", 0.1))]
     assert assigned(answers) == [matched(("a", 0.9)), [], matched(("b", 0.8)), matched(("c", 0.1))]
     assert assigned([]) == [] and assigned([[], []]) == [[], []]
+
+
+def test_titles_may_be_asked_each_on_its_own_terms(matcher: Matcher, queries: list[str]) -> None:
+    terms = [(10, None, 0), (2, 0.2, 3), (1_000, 0.0, 0), (1, None, 5), (3, 1.0, 1)]
+    asks = [Ask(title, *terms[at % len(terms)]) for at, title in enumerate(queries)]
+    together = matcher.answers(asks)
+    for ask, answer in zip(asks, together, strict=True):
+        (alone,) = matcher.answer([ask.title], k=ask.k, threshold=ask.threshold, near_misses=ask.near_misses)
+        assert alike([answer.matches, answer.near_misses], [alone.matches, alone.near_misses])
+    assert matcher.answers([]) == []
+    assert matcher.answers([Ask(title) for title in queries]) == matcher.answer(queries)
+    for terms_out_of_range in ((0,), (1, 2.0), (1, None, -1)):
+        with pytest.raises(InputError, match="expected"):
+            Ask("콜라", *terms_out_of_range)
 
 
 @pytest.mark.parametrize("k", [0, -3])

@@ -17,8 +17,10 @@ from embedder.bundle import Bundle
 from embedder.errors import InputError
 from index.blending import BlendConfig
 from index.choice import accepted_by_expected_f1
+from index.correction import COLUMNS, Correction
 from index.decision import Decision, Promise, check_threshold
-from index.evidence import EVIDENCE
+from index.evidence import EVIDENCE, VETOES
+from index.verdict import Verdict
 
 PROMISES = (Promise(0.9, 0.61, 0.8, "ninety"), Promise(0.95, 0.74, 0.7, "ninety-five"), Promise(0.98, 0.9, 0.5, "more"))
 DECISION = Decision(
@@ -26,12 +28,18 @@ DECISION = Decision(
 )  # fmt: skip
 shares = st.floats(0, 1)
 numbers = st.floats(-1e6, 1e6)
+corrections = st.builds(
+    Correction, slope=st.floats(1e-3, 10), intercept=numbers, labels=st.integers(0, 10**6),
+    columns=st.dictionaries(st.sampled_from(COLUMNS), numbers, max_size=4),
+    lifted=st.lists(st.sampled_from(VETOES), unique=True).map(tuple),
+)  # fmt: skip
 promises = st.lists(st.builds(Promise, shares, shares, shares, st.text()), max_size=4)
 
 
 @given(
     st.builds(
         Decision, threshold=shares, cluster_threshold=shares, slope=numbers, intercept=numbers,
+        correction=st.none() | corrections,
         promises=promises.map(lambda some: tuple(sorted(some, key=lambda promise: promise.precision))),
         blend=st.builds(
             BlendConfig, stages=st.integers(0, 5), k=st.integers(1, 99), threshold=shares,
@@ -94,6 +102,20 @@ def test_a_model_decides_where_there_is_one() -> None:
     assert decision.to_json() == DECISION.to_json()
 
 
+def test_a_correction_has_the_last_word() -> None:
+    taught = replace(DECISION, correction=Correction(0.5, -1.0, lifted=("quantity_count",)))
+    some = evidence([0.7, 0.8])
+    plain = DECISION.probability(some)
+    logits = np.log(plain / (1 - plain))
+    assert taught.probability(some) == pytest.approx(1 / (1 + np.exp(1 - 0.5 * logits)))
+    assert taught.of_cosine(np.array([0.7, 0.8], np.float32)) == pytest.approx(plain)
+    for name in VETOES:
+        some[:, :] = 0
+        some[0, EVIDENCE.index(name)] = Verdict.DIFFERENT
+        assert DECISION.contradictions(some).tolist() == [True, False]
+        assert taught.contradictions(some).tolist() == [name != "quantity_count", False]
+
+
 # What is accepted
 
 
@@ -138,6 +160,8 @@ def test_what_is_not_proven_is_not_promised() -> None:
 
 # What is spoilt
 
+CORRECTION = Correction(0.9, 0.1, {"trait_colour differs": -1.0}, ("quantity_mass",), 77).to_json()
+
 
 def changed(key: str, value: Any) -> Callable[[dict[str, Any]], object]:
     return lambda content: content.update({key: value})
@@ -162,6 +186,22 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "blend has another key": (blend_changed("colour", 1), "not a decision: "),
     "blend in words": (blend_changed("threshold", "high"), "not a decision: "),
     "blend out of range": (blend_changed("k", 0), "blending k is 0; expected a whole number of at least 1"),
+    "a correction in words": (changed("correction", "more"), "not a decision: "),
+    "half a correction": (changed("correction", {"slope": 1}), "not a decision: KeyError('columns')"),
+    "columns in a list": (changed("correction", CORRECTION | {"columns": [1]}), "not a decision: "),
+    "a column of another dongil": (
+        changed("correction", CORRECTION | {"columns": {"price differs": 1}}),
+        "the correction names 'price differs'",
+    ),
+    "a veto of another dongil": (
+        changed("correction", CORRECTION | {"lifted": ["price"]}),
+        "the correction names 'price'",
+    ),
+    "a slope upside down": (changed("correction", CORRECTION | {"slope": -1}), "slope is -1.0; expected a number over"),
+    "a correction without end": (
+        changed("correction", CORRECTION | {"intercept": math.inf}),
+        "intercept is inf; expected a finite number",
+    ),
     "half a stage": (blend_changed("stages", 0.5), "blending stages is 0.5; expected a whole number of at least 0"),
 }
 

@@ -11,7 +11,7 @@ from living import DECISION, QUERIES, TITLES, loaded_of
 from test_snapshot import IDS, first_of, told
 
 from embedder.encoder import Encoder
-from index.kept import file_of, keep, read_kept
+from index.kept import file_of, forget_bases, keep, read_kept
 from index.nodes import key_of
 from index.snapshot import Base, Snapshot
 
@@ -23,9 +23,9 @@ def whole(encoder: Encoder) -> Snapshot:
 
 @pytest.fixture
 def file(whole: Snapshot, tmp_path: Path) -> Path:
-    keep(whole.base, file_of(tmp_path, "0123"), DECISION.blend, None)
-    assert [path.name for path in tmp_path.iterdir()] == ["base-0123.npz"]
-    return tmp_path / "base-0123.npz"
+    keep(whole.base, file_of(tmp_path, "0123", "ab"), DECISION.blend, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["base-0123-ab.npz"]
+    return tmp_path / "base-0123-ab.npz"
 
 
 def test_it_comes_back_as_it_was(whole: Snapshot, file: Path, encoder: Encoder) -> None:
@@ -38,6 +38,35 @@ def test_it_comes_back_as_it_was(whole: Snapshot, file: Path, encoder: Encoder) 
     left, right = base.scene.candidates(), whole.base.scene.candidates()
     np.testing.assert_array_equal(left.left, right.left)
     np.testing.assert_allclose(left.scores, right.scores, atol=1e-6)
+
+
+def test_judged_pairs_come_back_and_none_where_nobody_judged(whole: Snapshot, file: Path, encoder: Encoder) -> None:
+    loaded = loaded_of(IDS, TITLES, encoder.encode(TITLES))
+    plain = read_kept(file, loaded, DECISION.blend, None, device="cpu")
+    assert plain is not None
+    assert plain[0].pairs is None
+    judged = whole.base.with_crowds(whole.base.scene.judge(DECISION), DECISION.cluster_threshold)
+    keep(judged, file, DECISION.blend, None)
+    found = read_kept(file, loaded, DECISION.blend, None, device="cpu")
+    assert found is not None
+    ours, theirs = found[0].pairs, judged.pairs
+    assert ours is not None
+    assert theirs is not None
+    for mine, other in zip(
+        (*ours.apart, ours.edges.left, ours.edges.right, ours.edges.scores),
+        (*theirs.apart, theirs.edges.left, theirs.edges.right, theirs.edges.scores),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(mine, other)
+    np.testing.assert_array_equal(found[0].crowded, judged.crowded)
+
+
+def test_bases_that_nobody_wants_go(file: Path) -> None:
+    other = file_of(file.parent, "0123", "cd")
+    other.touch()
+    (file.parent / "catalog.sqlite3").touch()
+    forget_bases(file.parent, [file])
+    assert {path.name for path in file.parent.iterdir()} == {file.name, "catalog.sqlite3"}
 
 
 def test_what_changed_since_stands_beside_it(whole: Snapshot, file: Path, encoder: Encoder) -> None:
@@ -94,7 +123,7 @@ def test_a_changed_byte_is_seen(file: Path, encoder: Encoder) -> None:
 
 def test_nothing_can_be_kept_too(tmp_path: Path, encoder: Encoder) -> None:
     none = loaded_of([], [], np.empty((0, encoder.dimension), np.float32))
-    file = file_of(tmp_path, "0123")
+    file = file_of(tmp_path, "0123", "ab")
     keep(Base.of(none, DECISION.blend, None, device="cpu"), file, DECISION.blend, None)
     found = read_kept(file, loaded_of(IDS, TITLES, encoder.encode(TITLES)), DECISION.blend, None)
     assert found is not None

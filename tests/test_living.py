@@ -23,6 +23,7 @@ from index.listings import Item
 from index.living import LivingMatcher, Pace
 from index.matcher import Matcher, common_grams
 from index.scene import Scene
+from index.shelf import digest_of
 from index.store import StorageError
 
 IDS = [f"i{place:03d}" for place in range(len(TITLES))]
@@ -102,6 +103,36 @@ def test_new_items_find_a_cluster_at_once(catalog: Catalog, encoder: Encoder) ->
         assert places(catalog)["x"] == after["y"], "another title, another product"
 
 
+def test_clusters_are_as_a_rebuild_would_have_them(catalog: Catalog, encoder: Encoder) -> None:
+    catalog.put(ITEMS[::2])
+    with alive(catalog, encoder) as living:
+        assert living.settle()
+        living.rebuild()
+        for start in range(1, 24, 8):
+            catalog.put(ITEMS[start : start + 8 : 2])
+            assert living.settle()
+        catalog.delete(IDS[30:34])
+        assert living.settle()
+        before = places(catalog)
+        living.rebuild()
+        assert groups(places(catalog)) == groups(before)
+
+
+def test_deletions_are_forgotten_when_nobody_needs_them(catalog: Catalog, encoder: Encoder) -> None:
+    catalog.put(ITEMS)
+    with alive(catalog, encoder) as living:
+        assert living.settle()
+        catalog.delete(["i000"])
+        gone = living.follow()
+        with catalog.followers.holding():
+            living.rebuild()
+        assert catalog.changes_since(gone - 1).deleted == ["i000"]
+        living.rebuild()
+        with pytest.raises(InputError, match="load anew"):
+            catalog.changes_since(gone - 1)
+        assert "i000" not in found(living, TITLES[0])
+
+
 def test_what_is_deleted_is_gone_when_the_call_returns(catalog: Catalog, encoder: Encoder) -> None:
     catalog.put(ITEMS)
     with alive(catalog, encoder) as living:
@@ -149,7 +180,7 @@ def test_a_base_that_is_due_is_made_in_the_background(catalog: Catalog, encoder:
         assert living.snapshot.strayed <= 10
         assert len(living.snapshot) == len(ITEMS)
         assert None not in places(catalog).values()
-        assert file_of(catalog.folder, encoder.fingerprint).exists()
+        assert file_of(catalog.folder, encoder.fingerprint, digest_of(encoder.bundle)).exists()
 
 
 def test_no_answer_is_of_two_revisions(catalog: Catalog, encoder: Encoder) -> None:

@@ -23,6 +23,9 @@ ERRORS = {
     "callers": InputError("k is 0; expected at least 1"),
     "teapot": HTTPException(418, "short and stout", {"x-pot": "tea"}),
     "gone": HTTPException(404, "no item 'a'"),
+    "again": HTTPException(503, "too many"),
+    "slower": HTTPException(429, "too many"),
+    "later": HTTPException(503, "too many", {"Retry-After": "60"}),
 }
 
 
@@ -147,6 +150,11 @@ def test_titles_are_those_of_the_standard(client: TestClient) -> None:
     assert refused(client.get("/nope"), 404)["title"] == "Not Found"
 
 
+@pytest.mark.parametrize(("error", "seconds"), [("again", "5"), ("slower", "5"), ("later", "60")])
+def test_whoever_is_to_come_again_is_told_when(client: TestClient, error: str, seconds: str) -> None:
+    assert client.get(f"/fail/{error}").headers["retry-after"] == seconds
+
+
 @pytest.mark.parametrize("error", ["failure", "own"])
 def test_a_failure_tells_nothing_of_the_inside(client: TestClient, error: str) -> None:
     response = client.get(f"/fail/{error}")
@@ -171,7 +179,7 @@ def test_what_is_documented_is_what_is_sent(client: TestClient) -> None:
     schemas = openapi["components"]["schemas"]
     assert set(schemas) == {"Problem", "Fault"}
     sent = refused(client.post("/v1/match", json={"titles": [" "]}), 422)
-    assert sent.keys() == schemas["Problem"]["properties"].keys()
+    assert sent.keys() | {"request_id"} == schemas["Problem"]["properties"].keys()  # the door gives that
     assert sent["errors"][0].keys() == schemas["Fault"]["properties"].keys()
     ((status, described),) = documented(503).items()
     assert status == 503 and set(described["headers"]) == {"Retry-After"}

@@ -12,7 +12,7 @@ from test_labelled import groups_file, pair_folder
 
 from benchmarks import datasets, readme
 from benchmarks.datasets import DATA_SETS
-from benchmarks.readme import COMPARED, MEASURED, SPEED_PARTS, make_tables, put_tables
+from benchmarks.readme import COMPARED, MEASURED, SOAK_PARTS, SPEED_PARTS, make_tables, put_tables
 from benchmarks.recall import Settings
 from embedder.errors import InputError
 
@@ -42,7 +42,7 @@ def test_a_missing_marker_changes_nothing(tmp_path: Path, text: str) -> None:
 
 def test_every_set_that_is_measured_is_known() -> None:
     assert {*MEASURED, *COMPARED} <= {data.name for data in DATA_SETS}
-    with pytest.raises(InputError, match="no part 'colour'; expected recall, ladder, decision, peers, speed"):
+    with pytest.raises(InputError, match="no part 'colour'; expected recall, ladder, decision, peers, speed, soak"):
         make_tables(Path(), Path(), parts=["colour"])
 
 
@@ -72,21 +72,24 @@ def test_one_command_makes_the_tables(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_readme_has_a_place_for_every_table() -> None:
     text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     names = ["recall", "promises", "pairs", "pools", *(f"ladder {name}" for name in COMPARED), "decision", "peers"]
-    names += [f"speed {part}" for part in SPEED_PARTS]
+    names += [f"speed {part}" for part in SPEED_PARTS] + [f"soak {part}" for part in SOAK_PARTS]
     assert re.findall(r"<!-- begin (.+) -->", text) == re.findall(r"<!-- end (.+) -->", text) == names
 
 
 def test_reports_of_others_are_put_under_the_readmes_headings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_: object, **__: object) -> Path:
-        for name in ("peers", *(f"speed-{part}" for part in SPEED_PARTS)):
+        parts = [f"speed-{part}" for part in SPEED_PARTS] + [f"soak-{part}" for part in SOAK_PARTS]
+        for name in ("peers", *parts):
             (tmp_path / f"{name}.md").write_text("# Title\n\ntext\n\n## set\n\n| a |\n")
         return tmp_path
 
     monkeypatch.setattr("benchmarks.peers.run_peers", run)
     monkeypatch.setattr("benchmarks.speed.run_speed", run)
-    tables = make_tables(tmp_path, tmp_path, parts=["peers", "speed"])
+    monkeypatch.setattr("benchmarks.soak.run_soak", run)
+    tables = make_tables(tmp_path, tmp_path, parts=["peers", "speed", "soak"])
     assert tables["peers"] == "text\n\n#### set\n\n| a |"
-    assert list(tables) == ["peers", *(f"speed {part}" for part in SPEED_PARTS)]
+    places = [f"speed {part}" for part in SPEED_PARTS] + [f"soak {part}" for part in SOAK_PARTS]
+    assert list(tables) == ["peers", *places]
     (tmp_path / "peers.md").unlink()
     monkeypatch.setattr("benchmarks.peers.run_peers", lambda *_, **__: tmp_path)
     with pytest.raises(InputError, match=r"peers.md: cannot be read"):

@@ -22,7 +22,7 @@ from index.ledger import Label
 from index.listings import Item
 from index.naming import kept_names
 from index.nodes import Nodes
-from index.regrouping import parts_of, regroup
+from index.regrouping import Stand, parts_of, regroup
 from index.scene import JudgedPairs
 from index.snapshot import Base
 from index.ties import Ties
@@ -48,7 +48,7 @@ def pairs_of(base: Base, wanted: Wanted) -> JudgedPairs:
 
 
 def clusters_of(base: Base, wanted: Wanted, ties: Ties, threshold: float = 0.5) -> dict[str, int]:
-    parts = parts_of(base, pairs_of(base, wanted), ties)
+    parts = parts_of(Stand.of(base), pairs_of(base, wanted), ties)
     found = cohesive_clusters(len(parts.node), parts.edges, threshold, apart=parts.apart)
     return dict(zip(base.ids, found[parts.of_item].tolist(), strict=True))
 
@@ -60,7 +60,7 @@ def groups(names: Mapping[str, Any]) -> set[frozenset[str]]:
 def test_without_ties_the_parts_are_the_nodes() -> None:
     base = base_of(["a", "b", "a2"])
     pairs = pairs_of(base, {"ab": 0.25})
-    parts = parts_of(base, pairs, Ties())
+    parts = parts_of(Stand.of(base), pairs, Ties())
     assert (parts.of_item.tolist(), parts.node.tolist()) == ([0, 1, 0], [0, 1])
     assert parts.edges.scores.tolist() == [0.25]
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import speed
-from benchmarks.load import Server, ask, free_port, serve_command
+from benchmarks import serving, speed
+from benchmarks.load import ask, asking
 from benchmarks.rebuild import bert_weights, rebuild_bert
 from benchmarks.rounds import Runs
+from benchmarks.server import Server, free_port, serve_command
+from benchmarks.serving import hold_out
 from benchmarks.speed import PARTS, exponent, run_speed
 from benchmarks.titles import SAMPLE, checked_sizes, made_titles, titles_for
 from embedder.bundle import load_bundle
@@ -184,9 +186,11 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 def test_clients_ask_at_once_and_bad_answers_are_counted() -> None:
     port = free_port()
     with Server([sys.executable, "-c", SERVICE, str(port)], port) as server:
-        alone = ask(port, ["a"], 1, most=10, seconds=10)
-        four = ask(port, ["a", "bad"], 4, most=40, seconds=10)
-        short = ask(port, ["a"], 2, most=10**6, seconds=0.3)
+        alone = ask(port, asking(["a"]), 1, most=10, seconds=10)
+        four = ask(port, asking(["a", "bad"]), 4, most=40, seconds=10)
+        short = ask(port, asking(["a"]), 2, most=10**6, seconds=0.3)
+        pairs = ask(port, asking(["a", "b", "c", "d", "e"], at_once=2), 1, most=3, seconds=10)
+        odd = ask(port, asking(["a"], good="no such text"), 1, most=3, seconds=10)
         assert server.peak_mb() is None or 5 < (server.peak_mb() or 0) < 500
     assert (alone.requests, alone.failures) == (10, 0)
     assert alone.p50_ms is not None
@@ -194,6 +198,7 @@ def test_clients_ask_at_once_and_bad_answers_are_counted() -> None:
     assert 10 <= alone.p50_ms <= alone.p99_ms <= (alone.worst_ms or 0)
     assert alone.per_second < 100
     assert (four.requests, four.failures) == (20, 20)
+    assert (pairs.requests, pairs.titles, odd.requests, odd.failures) == (3, 6, 0, 3)
     assert short.seconds < 5
     assert 0 < short.requests < 1000
 
@@ -204,7 +209,7 @@ def test_the_server_is_ended_even_after_an_error() -> None:
         raise RuntimeError
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
-    nobody = ask(port, ["a"], 1, most=3, seconds=5)
+    nobody = ask(port, asking(["a"]), 1, most=3, seconds=5)
     assert (nobody.requests, nobody.failures, nobody.p50_ms) == (0, 3, None)
 
 
@@ -222,15 +227,34 @@ def test_a_server_that_does_not_start_is_told_and_ended() -> None:
 
 
 def test_serve_is_asked_for_as_a_user_would() -> None:
-    command = serve_command(Path("c.csv"), 81, Path("m"))
-    assert command[-9:] == ["serve", "--catalog", "c.csv", "--host", "127.0.0.1", "--port", "81", "--model", "m"]
+    command = serve_command(81, catalog=Path("c.csv"), model=Path("m"))
+    assert command[-9:] == ["serve", "--host", "127.0.0.1", "--port", "81", "--catalog", "c.csv", "--model", "m"]
+    assert serve_command(81, data=Path("d"), model=None)[-2:] == ["--data", "d"]
+
+
+def test_titles_that_are_asked_are_not_in_the_catalogue() -> None:
+    titles = [str(number) for number in range(100)]
+    for asked in (1, 7, 50, 80):
+        kept, out = hold_out(titles, asked)
+        assert sorted(kept + out, key=int) == titles
+        assert len(out) == min(asked, 50)
 
 
 def test_the_service_itself_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("uvicorn")
-    for name, value in (("CLIENTS", (1, 2)), ("_REQUESTS", 20), ("_SECONDS", 2.0)):
-        monkeypatch.setattr(speed, name, value)
+    monkeypatch.setattr(serving, "CLIENTS", (1, 2))
+    monkeypatch.setattr(serving, "LIMITS", (20, 2.0))
+    monkeypatch.setattr(serving, "_rivals", lambda *_: [(serving.Rival("other", (), "/", {}), "not installed")])
     run_speed(tmp_path, parts=["service"], sizes=[100])
-    loads = json.loads((tmp_path / "speed-service.json").read_text())["loads"]
-    assert [(one["clients"], one["failures"]) for one in loads] == [(1, 0), (2, 0)]
-    assert all(one["requests"] for one in loads)
+    found = json.loads((tmp_path / "speed-service.json").read_text())
+    told = [(one["what"], one["clients"], one["titles_a_request"], one["failures"]) for one in found["loads"]]
+    assert told == [
+        ("match", 1, 1, 0),
+        ("match", 2, 1, 0),
+        ("match", 2, 32, 0),
+        ("embed", 2, 1, 0),
+        ("embed", 2, 32, 0),
+    ]
+    assert all(one["requests"] for one in found["loads"])
+    assert found["rested"]
+    assert found["rivals"] == {"other": "not installed"}
+    assert "| other | not installed |" in (tmp_path / "speed-service.md").read_text()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import networkx as nx  # type: ignore[import-untyped]
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from index.catalog import Catalog
 from index.ledger import Label
 from index.listings import Item
-from index.ties import Pair, Ties, _Knot, _Saying, ties_of
+from index.ties import Pair, Sayings, Ties, _Knot, _Saying, ties_of
 
 ITEMS = "abcdefgh"
 
@@ -75,6 +75,27 @@ def test_labels_of_items_tie_them(catalog: Catalog) -> None:
         Label("title of g", "title of h", "same", "kim", "titles"),
     ])  # fmt: skip
     assert ties_of(catalog) == Ties((("a", "f"),), (("a", "b"),))
+
+
+def test_who_asks_often_is_told_the_same(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    sayings = Sayings(catalog)
+    steps: list[Callable[[], object]] = [
+        lambda: catalog.labels.put([Label("a", "f", "same", "kim"), Label("b", "d", "different", "kim")]),
+        lambda: catalog.clusters.merge("x", ["y"], "kim", by_hand=True),
+        lambda: catalog.clusters.move({"h": "x"}, "join", "dongil"),
+        lambda: catalog.clusters.split(["d"], "kim", by_hand=True),
+        lambda: catalog.labels.delete("a", "f"),
+        lambda: catalog.delete(["e"]),
+        lambda: catalog.labels.put([Label("a", "d", "same", "kim")]),
+        lambda: catalog.put([Item("e", "e again")]),
+        lambda: catalog.clusters.undo(catalog.clusters.events(kind="split")[0].id, "kim"),
+    ]
+    for step in steps:
+        step()
+        assert sayings() == ties_of(catalog)
+    monkeypatch.setattr("index.ties._of_event", lambda *_: pytest.fail("what an event said never changes"))
+    monkeypatch.setattr("index.ties._of_labels", lambda *_: pytest.fail("no label has changed"))
+    assert sayings() == sayings() != Ties()
 
 
 def test_the_later_saying_holds(catalog: Catalog) -> None:

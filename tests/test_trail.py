@@ -54,6 +54,19 @@ def test_a_move_is_entered(catalog: Catalog, clusters: Clusters) -> None:
     assert clusters.get("nothing") is None
 
 
+def test_places_of_many_items_at_once(catalog: Catalog, clusters: Clusters) -> None:
+    odd = 'q"\0\u2028é'
+    catalog.put([Item(odd, "odd"), *(Item(f"i{n}", f"title {n}") for n in range(1_200))])
+    clusters.move({odd: "y", **{f"i{n}": "many" for n in range(1_200)}}, "join", "dongil")
+    assert clusters.places(["a", "g", odd, "nobody"]) == {
+        "a": ("title of a", "x"), "g": ("title of g", None), odd: ("odd", "y")
+    }  # fmt: skip
+    assert len(clusters.places([f"i{n}" for n in range(1_300)])) == 1_200
+    assert {*clusters.members(["x", "y", "none"])} == {*"abcde", odd}
+    assert len(clusters.members(["many"])) == 1_200
+    assert clusters.places([]) == clusters.members([]) == {}
+
+
 def test_a_retitled_item_keeps_its_cluster(catalog: Catalog, clusters: Clusters) -> None:
     catalog.put([Item("a", "another title")])
     assert places(catalog)["a"] == "x"

@@ -309,3 +309,48 @@ def test_a_gpu_finds_the_same(tmp_path: Path, crowd: Vectors, exact: bool) -> No
     there.save(tmp_path)
     again = VectorIndex.load(tmp_path, device="cpu")
     np.testing.assert_allclose(again.search(crowd[:200], 20).scores, there.search(crowd[:200], 20).scores, atol=1e-5)
+
+
+# The sketch: a few queries are answered from it as by exact search
+
+
+def sketched(vectors: Vectors, monkeypatch: pytest.MonkeyPatch) -> VectorIndex:
+    monkeypatch.setattr(module, "_SKETCHED", 1_000)
+    monkeypatch.setattr(module, "_LESSON", 1_000)
+    index = VectorIndex.from_vectors(vectors, device="cpu")
+    index.sketch()
+    return index
+
+
+def test_a_sketch_finds_what_exact_search_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, queries = unit_rows(5_000, 32, spread=0.1), unit_rows(200, 32, 1, spread=0.1)
+    vectors[7] = 0
+    exact, index = VectorIndex.from_vectors(vectors, device="cpu"), sketched(vectors, monkeypatch)
+    assert index._sketch is not None and exact._sketch is None
+    true, found = exact.search(queries, 20), index.search(queries, 20)
+    assert np.mean(found.scores >= true.scores[:, -1:]) > 0.999
+    same = true.ids == found.ids
+    assert same.mean() > 0.98 and (true.scores == found.scores)[same].all(), "to the bit"
+    alone = [index.search(queries[row : row + 1], 20) for row in range(len(queries))]
+    assert (np.concatenate([one.ids for one in alone]) == found.ids).all()
+    assert (np.concatenate([one.scores for one in alone]) == found.scores).all()
+
+
+def test_many_queries_and_long_lists_are_searched_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, queries = unit_rows(2_000, 16), unit_rows(300, 16, 1)
+    index = sketched(vectors, monkeypatch)
+    index._sketch = object()  # nothing may ask it
+    check_against_brute_force(index.search(queries, 5), queries, vectors, 5)
+    check_against_brute_force(index.search(queries[:3], 300), queries[:3], vectors, 300)
+
+
+def test_only_large_exact_indexes_are_sketched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SKETCHED", 1_000)
+    small, inverted = unit_rows(999, 16), unit_rows(3_000, 16, spread=0.1)
+    for index in (
+        VectorIndex.from_vectors(small, device="cpu"),
+        VectorIndex.from_vectors(inverted, exact=False, device="cpu"),
+        VectorIndex.from_vectors(unit_rows(2_000, 15), device="cpu"),
+    ):
+        index.sketch()
+        assert index._sketch is None

@@ -53,6 +53,7 @@ def test_model_sample_and_licence_travel(wheel: zipfile.ZipFile) -> None:
     model = (*FILES, PROBABILITY, BACKGROUND)
     assert {f"embedder/default/{name}" for name in model} <= names
     assert "api/sample/catalog.csv" in names
+    assert {f"api/pages/{name}" for name in ("layout.html", "korean.json", "static/htmx.min.js.LICENSE")} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith("tests/") for name in names)
 

@@ -147,8 +147,8 @@ def verdict_of(labelled: Comparison, catalogue: Comparison | None) -> tuple[Verd
     """Whether a change is for the better, and why, in a sentence.
 
     Better: F1 or log loss surely gains, on the labelled pairs or weighed for the catalogue, and nothing surely loses.
-    Worse: one of them surely loses, or neither gains even by the look of it; or the labels do not go with the titles,
-    so that one probability for all pairs would do as well. "Surely" is with 95 % confidence.
+    Worse: one of them surely loses; or nothing surely gains and F1 falls by the look of it; or the labels do not go
+    with the titles, so that one probability for all pairs would do as well. "Surely" is with 95 % confidence.
     """
     if labelled.over_guessing.low <= 0:
         return "worse", (
@@ -167,7 +167,7 @@ def verdict_of(labelled: Comparison, catalogue: Comparison | None) -> tuple[Verd
     ]
     lost = [words for gain, words in gains if gain.high < 0]
     won = [words for gain, words in gains if gain.low > 0]
-    if lost or all(gain.value < 0 for gain, _ in gains):
+    if lost or (not won and all(view.f1_gain.value < 0 for view, _ in views)):
         return "worse", "; ".join(lost or [words for _, words in gains])
     return ("better", "; ".join(won)) if won else ("no worse", "; ".join(words for _, words in gains))
 

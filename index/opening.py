@@ -1,0 +1,56 @@
+"""Opening: what a living catalogue stands on at first, the base that was kept or a new one.
+
+It knows the store, the encoder and kept bases. It does not know what becomes of a snapshot afterwards.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+
+from embedder.encoder import Encoder
+from index.catalog import Catalog, Loaded
+from index.decision import Decision
+from index.kept import file_of, keep, read_kept
+from index.matcher import common_grams
+from index.scene import Progress
+from index.shelf import digest_of
+from index.snapshot import Base, Snapshot
+from index.vectors import Device
+
+
+def first_snapshot(
+    catalog: Catalog,
+    encoder: Encoder,
+    decision: Decision,
+    *,
+    device: Device,
+    progress: Progress | None,
+    beside: Snapshot | None,
+) -> Snapshot:
+    """The catalogue on the base that was kept, with what came since; or else as it is on another one, or on a new one.
+
+    Args:
+        catalog, encoder, decision, device, progress: as in ``LivingMatcher.open``.
+        beside: by another decision on the same vectors, blended alike. A new base is kept, and this one's is not.
+    """
+    file = file_of(catalog.folder, encoder.fingerprint, digest_of(encoder.bundle))
+    if beside is not None and not file.exists():
+        return beside.retold(replace(beside.base, pairs=None), encoder.encode, decision)
+    loaded, background = loaded_by(catalog, encoder), common_grams(encoder.bundle)
+    kept = read_kept(file, loaded, decision.blend, background, device=device)
+    if kept is not None:
+        base, rest = kept
+        return Snapshot.first(base, encoder.encode, decision).after(rest, (), rest.revision)
+    base = Base.of(loaded, decision.blend, background, device=device, progress=progress)
+    with suppress(OSError):  # it only makes the next start faster
+        keep(base, file, decision.blend, background)
+    return Snapshot.first(base, encoder.encode, decision)
+
+
+def loaded_by(catalog: Catalog, encoder: Encoder) -> Loaded:
+    """All that the store has vectors of; one that has none does not know how long they are."""
+    loaded = catalog.vectors_of(encoder.fingerprint)
+    return loaded if len(loaded.matrix) else replace(loaded, matrix=np.empty((0, encoder.dimension), np.float32))
