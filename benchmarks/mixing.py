@@ -201,16 +201,16 @@ class Mix:
         while self.going():
             if answer := await self.asks("job", caller, wire, (202,)):
                 path = f"/v1/jobs/{json.loads(answer.body)['id']}"
-                state = "queued"
-                while state in ("queued", "running") and self.going():
+                job = {"state": "queued"}
+                while job["state"] in ("queued", "running") and self.going():
                     await asyncio.sleep(0.5)
                     if answer := await self.asks("job", caller, request("GET", path)):
-                        state = json.loads(answer.body)["state"]
-                if state == "done":
+                        job = json.loads(answer.body)
+                if job["state"] == "done":
                     await self.asks("job", caller, request("GET", f"{path}/files/clusters.csv"))
                     await self.asks("job", caller, request("DELETE", path), (204,))
                 elif self.going():
-                    self.wrong.append(f"job: {state}")
+                    self.wrong.append(f"job: {job['state']}, {job['error']}")
             await asyncio.sleep(min(_JOB_PAUSE, max(0.0, self.until - time.perf_counter())))
 
     async def run(self) -> dict[str, Any]:

@@ -24,11 +24,21 @@ from index.probability import ProbabilityModel
 from index.wording import Numbers
 
 _BLENDED = EVIDENCE.index("blended_cosine")
+_LIKELY = 0.5  # what contradicts itself must be one product rather than two
 
 
 def stretched(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """The artanh of cosines, kept finite at both ends; same shape."""
     return np.arctanh(np.clip(scores.astype(np.float64), -0.9999, 0.9999))
+
+
+def doubted(probabilities: npt.NDArray[np.float64], contradicting: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """The probabilities, halved where titles contradict each other and are more likely two products; same shape.
+
+    Five packs against forty, at .41, is right often enough for a mean F1 and wrong too often for a shop. On held-out
+    products this gains and loses nothing worth a decimal.
+    """
+    return np.asarray(np.where(contradicting & (probabilities < _LIKELY), probabilities / 2, probabilities))
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,7 @@ class Decision:
     def probability(self, evidence: Numbers) -> npt.NDArray[np.float64]:
         """The probability that each pair is one product: float64, shape (pairs,), from ``index.evidence.gather``."""
         plain = self.model.predict(evidence) if self.model is not None else self.of_cosine(evidence[:, _BLENDED])
+        plain = doubted(plain, contradictions(evidence))
         return plain if self.correction is None else self.correction.apply(evidence, plain)
 
     def contradictions(self, evidence: Numbers) -> npt.NDArray[np.bool_]:

@@ -18,9 +18,10 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from index.blending import BlendConfig
+from index.choice import accepted_by_expected_f1
 from index.clustering import Edges, Ids, lists_of
 from index.cohesion import cohesive_clusters
-from index.decision import Decision, Promise, stretched
+from index.decision import Decision, Promise, doubted, stretched
 from index.evidence import EVIDENCE, contradictions
 from index.nodes import row_neighbours
 from index.probability import ProbabilityModel
@@ -123,14 +124,12 @@ def choose_decision(
     draft = Decision(blend or BlendConfig(), 0.5, 0.5, slope, intercept)
     grown = None
     if sum(float((t.same * (t.weights > 0)).sum()) for t in own) >= FEWEST_PAIRS:
-        config, probabilities = _out_of_fold(tables, weights, trees or TreeConfig(), len(pools))
+        config, probabilities = _out_of_fold(pools, tables, weights, trees or TreeConfig())
         grown = to_onnx(_grow(tables, weights, config))
     else:
-        probabilities = [draft.of_cosine(t.evidence[:, _BLENDED]) for t in own]
-    judged = [
-        (pool, judged_pairs(len(pool.scene.nodes.texts), t.pairs, p, contradictions(t.evidence)))
-        for pool, t, p in zip(pools, own, probabilities, strict=True)
-    ]
+        plain = [draft.of_cosine(t.evidence[:, _BLENDED]) for t in own]
+        probabilities = [doubted(p, contradictions(t.evidence)) for p, t in zip(plain, own, strict=True)]
+    judged = [(pool, _judged(pool, t, p)) for pool, t, p in zip(pools, own, probabilities, strict=True)]
     decision = replace(
         draft,
         threshold=_threshold(judged),
@@ -209,16 +208,29 @@ def _grow(tables: Sequence[_Table], weights: Sequence[Values], config: TreeConfi
     )
 
 
+def _judged(pool: Pool, table: _Table, probabilities: Values) -> JudgedPairs:
+    """The pairs of a pool as they are judged when it is served."""
+    return judged_pairs(len(pool.scene.nodes.texts), table.pairs, probabilities, contradictions(table.evidence))
+
+
+def _row_f1(pool: Pool, pairs: JudgedPairs) -> float:
+    """Mean row-F1 of a pool's judged rows, each with the set of the best expected F1."""
+    lists = row_lists(pool, pairs)
+    counts = accepted_by_expected_f1(np.where(lists.ids >= 0, lists.scores, 0).astype(np.float64))
+    return float(row_scores(_first(lists, counts), pool.labels, pool.rows, 0.5).f1.mean())
+
+
 def _out_of_fold(
-    tables: Sequence[_Table], weights: Sequence[Values], config: TreeConfig, asked: int
+    pools: Sequence[Pool], tables: Sequence[_Table], weights: Sequence[Values], config: TreeConfig
 ) -> tuple[TreeConfig, list[Values]]:
-    """How many trees are best, and then the probabilities of the first ``asked`` tables' pairs.
+    """How many trees are best, and then the probabilities of the pairs of the pools, whose tables come first.
 
     Each pair is judged by trees that never saw its judged product: boosting goes on being surer of few labels than
-    it is right, and only other products tell from where on.
+    it is right, and only other products tell from where on. What tells is what ships, the row-F1 of the rows' own
+    choices: the loss hardly differs between counts that differ by .08 of row-F1 on a set of singletons.
     """
     counts = [count for count in COUNTS if count < config.trees] + [config.trees]
-    logits = [np.empty((len(t.pairs), len(counts))) for t in tables[:asked]]
+    logits = [np.empty((len(t.pairs), len(counts))) for t in tables[: len(pools)]]
     for fold in range(FOLDS):
         trees = _grow(tables, weights, config, without=fold)
         for found, table in zip(logits, tables, strict=False):
@@ -226,12 +238,18 @@ def _out_of_fold(
             rows = (first == fold) | ((first < 0) & (fold == 0))
             for place, count in enumerate(counts if rows.any() else ()):
                 found[rows, place] = trees.predict(table.evidence[rows], raw_score=True, num_iteration=count)
-    losses = sum(
-        ((np.logaddexp(0, found) - found * (t.same >= 0.5)[:, None]) * w[:, None]).sum(axis=0)
-        for found, t, w in zip(logits, tables, weights, strict=False)
-    )
-    best = int(np.argmin(losses))
-    return replace(config, trees=counts[best]), [_sigmoid(found[:, best]) for found in logits]
+    told = [
+        [
+            doubted(_sigmoid(found[:, place]), contradictions(t.evidence))
+            for found, t in zip(logits, tables, strict=False)
+        ]
+        for place in range(len(counts))
+    ]
+    f1 = [
+        [_row_f1(pool, _judged(pool, t, p)) for pool, t, p in zip(pools, tables, some, strict=False)] for some in told
+    ]
+    best = int(np.average(f1, axis=1, weights=[pool.weight for pool in pools]).argmax())
+    return replace(config, trees=counts[best]), told[best]
 
 
 def _sigmoid(logits: Values) -> Values:
@@ -272,7 +290,11 @@ def row_lists(pool: Pool, pairs: JudgedPairs) -> Neighbours:
 def accept(decision: Decision, lists: Neighbours, threshold: float | None = None) -> Neighbours:
     """The lists with what is not accepted left out, scored 1."""
     probabilities = np.where(lists.ids >= 0, lists.scores, 0).astype(np.float64)
-    counts = decision.accepted(probabilities, threshold)
+    return _first(lists, decision.accepted(probabilities, threshold))
+
+
+def _first(lists: Neighbours, counts: Ids) -> Neighbours:
+    """The first so many of each list, scored 1."""
     taken = np.arange(lists.ids.shape[1])[None] < counts[:, None]
     return Neighbours(np.where(taken, lists.ids, -1), np.where(taken, 1, -np.inf).astype(np.float32))
 
