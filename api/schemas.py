@@ -18,6 +18,7 @@ MAX_TITLES = 1_000
 MAX_ITEMS = 10_000
 MAX_K = 1_000
 MAX_MATCHES = 100_000  # titles times k: an answer must fit into memory, and into somebody's patience
+MAX_TEXT = 1_000_000  # bytes of all titles of a request together: a long title takes long to read
 MAX_ID_LENGTH = 256
 MAX_PAGE = 1_000
 
@@ -119,6 +120,8 @@ class MatchRequest(_Deciding):
         asked = len(self.titles) * self.k
         if asked > MAX_MATCHES:
             raise fault(f"titles times k of at most {MAX_MATCHES}", f"{len(self.titles)} titles, k {self.k}")
+        if (size := sum(len(title.encode()) for title in self.titles)) > MAX_TEXT:
+            raise fault(f"titles of at most {MAX_TEXT} bytes together", f"{len(self.titles)} titles of {size} bytes")
         return self
 
 

@@ -242,6 +242,8 @@ def test_limits_are_met_exactly(client: TestClient) -> None:
     assert client.post("/v1/match", json={"titles": ["🎉"] * (MAX_MATCHES // MAX_K), "k": MAX_K}).status_code == 200
     (fault,) = refused(client.post("/v1/match", json={"titles": ["🎉"] * 101, "k": MAX_K}), 422)["errors"]
     assert (fault["location"], fault["value"]) == ("#", "'101 titles, k 1000'")
+    (fault,) = refused(client.post("/v1/match", json={"titles": [longest] * 101}), 422)["errors"]
+    assert fault["expected"] == "titles of at most 1000000 bytes together"
 
 
 values = st.recursive(

@@ -51,7 +51,7 @@ class TrainConfig:
     vocabulary: int = 32_000
     max_length: int = 64
     contrast_steps: int = 3_000
-    arcface_steps: int = 800
+    arcface_steps: int = 2_400
     products_per_batch: int = 160
     unlabelled_share: float = 0.4
     neighbours_per_draw: int = 8
@@ -67,7 +67,7 @@ class TrainConfig:
     contrast_weight: float = 1.0
     decoys_per_batch: int = 64
     max_classes: int = 30_000
-    validate_every: int = 500
+    validate_every: int = 400
     seed: int = 0
     base: str = SMALL
     pooling: str = "mean"
