@@ -204,9 +204,11 @@ class Batcher:
         titles = size = 0
         while self._line and titles < _BATCH and size < _SIZE:
             request = self._line.popleft()
-            if (request.living.snapshot if request.standing is None else request.standing) is not standing:
-                others.append(request)
-                continue
+            if request is not first:
+                theirs = request.living.snapshot if request.standing is None else request.standing
+                if theirs is not standing:
+                    others.append(request)
+                    continue
             request.standing, start = standing, request.taken
             most = min(len(request.asks), start + _TURN, start + _BATCH - titles)
             while request.taken < most and size < _SIZE:

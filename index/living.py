@@ -39,6 +39,7 @@ from index.vectors import Device
 
 _POLL = 0.5  # seconds after which the store is looked at although nobody said that it has changed
 _BATCH = 64  # titles encoded, and items that find a cluster, at once
+_SPELL = 5.0  # seconds of encoding, after which a batch finds its clusters however many titles wait
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,16 @@ class LivingMatcher:
         self._making = threading.Lock()  # whoever makes a new base, or clusters everything
         self._snapshot = snapshot
         self._again: set[str] = set()
-        self._encoded_to = 0
         self._upkeep = Upkeep(catalog)
         self._clustering = clustering
         self._owed: tuple[Base, JudgedPairs] | None = None  # judged already, and not clustered by yet
         self._due = False  # a new base
         self._rest_until = 0.0
         self._news = threading.Condition()
-        self._asked = self._done = 0
+        self._asked = self._done = self._encoded_to = 0
         self._stopping = False
         self._heir: LivingMatcher | None = None
-        self._writer = threading.Thread()
-        self._builder: threading.Thread | None = None
+        self._writer = self._builder = threading.Thread()
 
     @classmethod
     def open(
@@ -292,7 +291,7 @@ class LivingMatcher:
             self._news.notify_all()
         if self._writer.ident is not None:
             self._writer.join()
-        if self._builder is not None:
+        if self._builder.ident is not None:
             self._builder.join()
         with self._making:  # whoever clusters by hand gives up, too
             pass
@@ -329,7 +328,7 @@ class LivingMatcher:
             except Exception as error:  # noqa: BLE001 - a full disk, a bug: the service lives on what it has, and tells
                 self._failed["step"] = error
             with self._news:
-                if not busy and not self._due and self.trouble is None and not self._building():
+                if not busy and not self._due and self.trouble is None and not self._builder.is_alive():
                     self._done = asked
                 self._news.notify_all()
                 if not busy and not self._stopping and self._asked == asked:
@@ -347,7 +346,7 @@ class LivingMatcher:
         crowd = sum(self._snapshot.node(id) >= 0 for id in waiting) > limit
         much = crowd or strayed > limit * (self._pace.backlog if encoded else 1)
         self._due = much or (not encoded and self._unclustered())
-        if self._due and not self._building() and time.monotonic() >= self._rest_until:
+        if self._due and not self._builder.is_alive() and time.monotonic() >= self._rest_until:
             self._builder = threading.Thread(target=self._build, name="living-builder", daemon=True)
             self._builder.start()
         placed = not crowd and self._place_some(waiting)
@@ -357,13 +356,16 @@ class LivingMatcher:
         return placed or encoded
 
     def _encode_some(self) -> bool:
-        catalog, fingerprint = self.catalog, self.encoder.fingerprint
-        missing = catalog.missing_vectors(fingerprint, _BATCH, after=self._encoded_to)
-        if missing:
+        """Encode what waits, for a while: to be found matters more than to stand in a cluster."""
+        catalog, fingerprint, until, some = self.catalog, self.encoder.fingerprint, time.monotonic() + _SPELL, False
+        while missing := catalog.missing_vectors(fingerprint, _BATCH, after=self._encoded_to):
             vectors = self.encoder.encode([one.title for one in missing])
             catalog.put_vectors(fingerprint, [one.node for one in missing], vectors)
-            self._encoded_to = missing[-1].node
-        return bool(missing)
+            self._encoded_to, some = missing[-1].node, True
+            self._follow()
+            if self._stopping or time.monotonic() >= until:
+                break
+        return some
 
     def _place_some(self, waiting: Sequence[str]) -> bool:
         """Find a cluster for items that have none, or have other titles than before."""
@@ -375,9 +377,6 @@ class LivingMatcher:
         if ids or again:
             self._upkeep.join(snapshot, ids, sorted(again))
         return bool(ids)
-
-    def _building(self) -> bool:
-        return self._builder is not None and self._builder.is_alive()
 
     def _build(self) -> None:
         started = time.monotonic()

@@ -35,10 +35,9 @@ class Nodes:
 
     def items(self) -> list[list[int]]:
         """Item numbers of each node."""
-        members: list[list[int]] = [[] for _ in self.texts]
-        for item, node in enumerate(self.node_of.tolist()):
-            members[node].append(item)
-        return members
+        members, starts, counts = _members(self)
+        flat = members.tolist()
+        return [flat[start:stop] for start, stop in zip(starts.tolist(), (starts + counts).tolist(), strict=True)]
 
 
 def key_of(title: str) -> str:

@@ -5,7 +5,9 @@ It knows the store, the encoder and kept bases. It does not know what becomes of
 
 from __future__ import annotations
 
-from contextlib import suppress
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -39,15 +41,29 @@ def first_snapshot(
     file = file_of(catalog.folder, encoder.fingerprint, digest_of(encoder.bundle))
     if beside is not None and not file.exists():
         return beside.retold(replace(beside.base, pairs=None), encoder.encode, decision)
-    loaded, background = loaded_by(catalog, encoder), common_grams(encoder.bundle)
-    kept = read_kept(file, loaded, decision.blend, background, device=device)
-    if kept is not None:
-        base, rest = kept
-        return Snapshot.first(base, encoder.encode, decision).after(rest, (), rest.revision)
+    background = common_grams(encoder.bundle)
+    with _uncollected():
+        loaded = loaded_by(catalog, encoder)
+        kept = read_kept(file, loaded, decision.blend, background, device=device)
+        if kept is not None:
+            base, rest = kept
+            return Snapshot.first(base, encoder.encode, decision).after(rest, (), rest.revision)
     base = Base.of(loaded, decision.blend, background, device=device, progress=progress)
     with suppress(OSError):  # it only makes the next start faster
         keep(base, file, decision.blend, background)
     return Snapshot.first(base, encoder.encode, decision)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage in cycles: it would go through all that is made here again and again, and find none."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def loaded_by(catalog: Catalog, encoder: Encoder) -> Loaded:

@@ -19,7 +19,7 @@ from index.crowd import Crowd
 from index.decision import Decision
 from index.evidence import FLOOR, Side, candidates, gather
 from index.nodes import Nodes, group
-from index.vectors import Device, Neighbours, VectorIndex, Vectors
+from index.vectors import Device, VectorIndex, Vectors
 from index.wording import Numbers, Wording
 
 LEAST = 0.01
@@ -64,22 +64,16 @@ class Scene:
         blended: Blended,
         background: npt.NDArray[np.uint8] | None = None,
         *,
-        kept: tuple[Neighbours, Wording] | None = None,
+        kept: tuple[Edges, Crowd, Wording] | None = None,
     ) -> None:
         """Take the titles of a blended catalogue apart; ``background`` as in ``Wording.of``.
 
-        What takes long may have been ``kept``: the neighbours by their cosines before blending, and the wording.
+        What takes long may have been ``kept``: the pairs of two nodes worth a look, the crowd, and the wording.
         """
         self.nodes, self.index, self.blended = nodes, index, blended
-        found, wording = kept or (self.found(blended), Wording.of(nodes.texts, background))
-        self._candidates = _with_twins(candidates(found), nodes)
-        crowd = Crowd.of(found, np.arange(len(nodes.texts)))
+        edges, crowd, wording = kept or (*_seen(blended), Wording.of(nodes.texts, background))
+        self._candidates = _with_twins(edges, nodes)
         self.side = Side(blended.stages[0], blended.stages[-1], crowd, wording)
-
-    @staticmethod
-    def found(blended: Blended) -> Neighbours:
-        """The neighbours by their cosines before blending."""
-        return rescore(blended.stages[0], blended.stages[0], blended.neighbours)
 
     @classmethod
     def of(
@@ -166,15 +160,20 @@ class Scene:
         return judged_pairs(len(self.nodes.texts), edges, probabilities, apart)
 
 
+def _seen(blended: Blended) -> tuple[Edges, Crowd]:
+    """The pairs worth a look, and the crowds, by the cosines before blending."""
+    found = rescore(blended.stages[0], blended.stages[0], blended.neighbours)
+    return candidates(found), Crowd.of(found, np.arange(len(found.ids)))
+
+
 def _with_twins(edges: Edges, nodes: Nodes) -> Edges:
     """The edges between nodes that the encoder could read, and those of several items with themselves."""
     several = np.bincount(nodes.node_of, minlength=len(nodes.texts)) > 1
     twins = np.flatnonzero(several & nodes.readable)
-    left, right = np.concatenate([edges.left, twins]), np.concatenate([edges.right, twins])
-    scores = np.concatenate([edges.scores, np.ones(len(twins), np.float32)])
-    order = np.lexsort((right, left))
-    order = order[nodes.readable[left[order]] & nodes.readable[right[order]]]
-    return Edges(left[order], right[order], scores[order])
+    real = nodes.readable[edges.left] & nodes.readable[edges.right]
+    left, right, scores = edges.left[real], edges.right[real], edges.scores[real]
+    places = np.searchsorted(left, twins)  # a node's pair with itself comes first of its pairs
+    return Edges(np.insert(left, places, twins), np.insert(right, places, twins), np.insert(scores, places, 1))
 
 
 def judged_pairs(

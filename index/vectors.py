@@ -48,6 +48,19 @@ class Neighbours:
     scores: npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Sketch:
+    """What a sketch was learnt to be, from which it is made anew in no time.
+
+    Attributes:
+        centroids: float32, shape (dimensions / 2, 16, 2).
+        codes: of the rows, four bits of each two dimensions, uint8, shape (n, ceil(dimensions / 4)).
+    """
+
+    centroids: Vectors
+    codes: npt.NDArray[np.uint8]
+
+
 def check_vectors(vectors: Vectors, dimension: int | None = None) -> Vectors:
     """Vectors as FAISS wants them: float32, C order, finite, rows of length 1 or 0.
 
@@ -89,6 +102,7 @@ class VectorIndex:
         self.recall = recall
         self.on_gpu = on_gpu
         self._sketch: Any = None
+        self._sketched: Sketch | None = None
         # Searches of one index may run side by side on a CPU; on a GPU they share its scratch memory.
         self._turn: AbstractContextManager[object] = Lock() if on_gpu else nullcontext()
 
@@ -169,26 +183,41 @@ class VectorIndex:
                 progress(len(ids[block]))
         return _by_score_then_id(ids, scores)
 
-    def sketch(self) -> None:
+    def sketch(self, kept: Sketch | None = None) -> Sketch | None:
         """Make searches of a few queries ten times faster, where the index is exact, large and on no GPU.
 
         Product quantisation (Jegou, Douze and Schmid 2011) of two dimensions to four bits, as FAISS scans it by SIMD
         (Andre, Kermarrec and Le Scouarnec 2015), names the nearest ones, which are then scored exactly: reading all
         vectors for one query takes longer than all else that it needs. The scores are those of an exact search to the
         bit. Of 12,800 true neighbours among 100,000 titles one was missed, a fiftieth one. Takes 10 microseconds a row.
+
+        Args:
+            kept: what this told of the same rows earlier, which saves that time.
+
+        Returns:
+            None where there is none.
+
+        Raises:
+            ValueError: ``kept`` is of other rows.
         """
-        rows = len(self)
+        rows, half = len(self), self.dimension // 2
         if self._sketch is not None or not self.exact or self.on_gpu or rows < _SKETCHED or self.dimension % 2:
-            return
-        scan = faiss.IndexPQFastScan(self.dimension, self.dimension // 2, 4, faiss.METRIC_INNER_PRODUCT)
-        scan.pq.cp.seed, scan.pq.cp.niter, scan.pq.cp.max_points_per_centroid = 0, _STEPS, _LESSON
-        vectors = faiss.rev_swig_ptr(self._index.get_xb(), rows * self.dimension).reshape(rows, -1)
-        with _one_thread():
-            scan.train(vectors[np.random.default_rng(0).choice(rows, _LESSON, replace=False)])
-            scan.add(vectors)
-        sketch = faiss.IndexRefine(scan, self._index)
+            return self._sketched
+        plain = faiss.IndexPQ(self.dimension, half, 4, faiss.METRIC_INNER_PRODUCT)
+        if kept is None:
+            _learn(plain, faiss.rev_swig_ptr(self._index.get_xb(), rows * self.dimension).reshape(rows, -1))
+            codes = faiss.vector_to_array(plain.codes).reshape(rows, -1)
+            kept = Sketch(faiss.vector_to_array(plain.pq.centroids).reshape(half, 16, 2), codes)
+        else:
+            if kept.centroids.shape != (half, 16, 2) or kept.codes.shape != (rows, plain.code_size):
+                raise ValueError(f"a sketch of shape {kept.codes.shape}; expected {(rows, plain.code_size)}")
+            faiss.copy_array_to_vector(np.ascontiguousarray(kept.centroids, np.float32).ravel(), plain.pq.centroids)
+            plain.is_trained = True
+            plain.add_sa_codes(kept.codes)
+        sketch = faiss.IndexRefine(faiss.IndexPQFastScan(plain), self._index)
         sketch.k_factor = _WIDER
-        self._sketch = sketch
+        self._sketched, self._sketch = kept, sketch
+        return kept
 
     def _search(self, queries: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
         wanted = max(k, _WANTED)
@@ -242,6 +271,14 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
+
+
+def _learn(plain: Any, vectors: Vectors) -> None:
+    """Learn a product quantiser from some rows, and tell all rows by it."""
+    plain.pq.cp.seed, plain.pq.cp.niter, plain.pq.cp.max_points_per_centroid = 0, _STEPS, _LESSON
+    with _one_thread():
+        plain.train(vectors[np.random.default_rng(0).choice(len(vectors), _LESSON, replace=False)])
+        plain.add(vectors)
 
 
 def gpus_seen() -> int:

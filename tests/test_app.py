@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -207,7 +208,7 @@ def test_a_request_is_answered_by_one_model(service: Service) -> None:
     class Leaving(Promising):
         """Another model takes over while this one answers."""
 
-        @property
+        @cached_property
         def snapshot(self) -> Any:
             standing = copy.copy(self.living.snapshot)
 
