@@ -16,7 +16,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -94,7 +94,7 @@ def keep(base: Base, file: Path, blend: BlendConfig, background: npt.NDArray[np.
 
 def read_kept(
     file: Path,
-    loaded: Loaded,
+    load: Callable[[], Loaded],
     blend: BlendConfig,
     background: npt.NDArray[np.uint8] | None,
     *,
@@ -104,15 +104,20 @@ def read_kept(
 
     Args:
         file: where it is.
-        loaded: what the store holds by now.
+        load: what the store holds by now; called while the file is read.
         blend, background: as ``Base.of`` would be given.
         device: where to search.
 
     Returns:
         None where there is none that these items could follow.
     """
+    if not file.exists():
+        return None
     try:
-        arrays = _arrays(file)
+        with ThreadPoolExecutor(1) as beside:
+            reading = beside.submit(_arrays, file)
+            loaded = load()
+            arrays = reading.result()
         about = json.loads(arrays["about"].tobytes())
         if about["base"] != _about(blend, background) or about["revision"] > loaded.revision:
             return None
@@ -144,8 +149,9 @@ def _restored(arrays: Arrays, loaded: Loaded, blend: BlendConfig, device: Device
     near = Neighbours(arrays["neighbour_ids"].astype(np.int64), arrays["neighbour_scores"])
     blended = Blended((vectors, *(arrays[f"stage{1 + at}"] for at in range(blend.stages))), near)
     crowd = Crowd(arrays["crowd_nearest"].astype(np.int64), arrays["crowd_scores"])
-    edges = Edges(*(arrays[f"edge_{end}"].astype(np.int64) for end in ("left", "right")), arrays["edge_scores"])
-    scene = Scene(nodes, index, blended, kept=(edges, crowd, _to_wording(arrays)))
+    left, right = (arrays[f"edge_{end}"].astype(np.int64) for end in ("left", "right"))
+    pairs = Edges(left, right, arrays["edge_scores"])
+    scene = Scene(nodes, index, blended, kept=(pairs, crowd, _to_wording(arrays)))
     base = Base(
         ids, titles, scene, numbers, keys, loaded.revision, arrays["crowded"], _to_pairs(arrays, nodes.readable)
     )
@@ -163,7 +169,6 @@ def _arrays(file: Path) -> Arrays:
     Raises:
         ValueError, BadZipFile: it is torn, or was changed, or holds what ``keep`` does not write.
     """
-
     size = file.stat().st_size
 
     def read(member: zipfile.ZipInfo) -> npt.NDArray[Any]:
@@ -171,7 +176,7 @@ def _arrays(file: Path) -> Arrays:
         with file.open("rb") as raw:
             raw.seek(member.header_offset)
             raw.seek(sum(_LOCAL.unpack(raw.read(_LOCAL.size))), os.SEEK_CUR)
-            whole = raw.readinto(content) == len(content) and zlib.crc32(content) == member.CRC
+            whole = raw.readinto(content.data) == len(content) and zlib.crc32(content.data) == member.CRC
         if not whole or member.compress_type != zipfile.ZIP_STORED:
             raise zipfile.BadZipFile(f"{member.filename} is not whole")
         head = io.BytesIO(content[:_HEAD].tobytes())

@@ -43,11 +43,11 @@ def first_snapshot(
         return beside.retold(replace(beside.base, pairs=None), encoder.encode, decision)
     background = common_grams(encoder.bundle)
     with _uncollected():
-        loaded = loaded_by(catalog, encoder)
-        kept = read_kept(file, loaded, decision.blend, background, device=device)
+        kept = read_kept(file, lambda: loaded_by(catalog, encoder), decision.blend, background, device=device)
         if kept is not None:
             base, rest = kept
             return Snapshot.first(base, encoder.encode, decision).after(rest, (), rest.revision)
+    loaded = loaded_by(catalog, encoder)
     base = Base.of(loaded, decision.blend, background, device=device, progress=progress)
     with suppress(OSError):  # it only makes the next start faster
         keep(base, file, decision.blend, background)

@@ -214,7 +214,8 @@ class VectorIndex:
             faiss.copy_array_to_vector(np.ascontiguousarray(kept.centroids, np.float32).ravel(), plain.pq.centroids)
             plain.is_trained = True
             plain.add_sa_codes(kept.codes)
-        sketch = faiss.IndexRefine(faiss.IndexPQFastScan(plain), self._index)
+        scan: Any = faiss.IndexPQFastScan
+        sketch = faiss.IndexRefine(scan(plain), self._index)
         sketch.k_factor = _WIDER
         self._sketched, self._sketch = kept, sketch
         return kept

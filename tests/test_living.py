@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +16,14 @@ from living import DECISION, PRODUCTS, QUERIES, SELLERS, TITLES
 
 from embedder.encoder import Encoder
 from embedder.errors import InputError
+from index import living as module
 from index import snapshot as snapshot_module
 from index.catalog import Catalog
 from index.kept import file_of
 from index.listings import Item
 from index.living import LivingMatcher, Pace
 from index.matcher import Matcher, common_grams
+from index.nodes import key_of
 from index.scene import Scene
 from index.shelf import digest_of
 from index.store import StorageError
@@ -101,6 +103,30 @@ def test_new_items_find_a_cluster_at_once(catalog: Catalog, encoder: Encoder) ->
         catalog.put([Item("x", battery)])
         assert living.settle()
         assert places(catalog)["x"] == after["y"], "another title, another product"
+
+
+@pytest.mark.parametrize("spell", [60.0, 0.0])
+def test_what_waits_is_found_first_and_stands_in_clusters_afterwards(
+    catalog: Catalog, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, spell: float
+) -> None:
+    """But however many titles wait, now and then a batch finds its clusters."""
+    monkeypatch.setattr(module, "_BATCH", 8)
+    monkeypatch.setattr(module, "_SPELL", spell)
+    seen: list[tuple[int, int]] = []
+    with alive(catalog, encoder) as living:
+        assert living.settle()
+        join = living._upkeep.join
+
+        def told(snapshot: snapshot_module.Snapshot, ids: Sequence[str], again: Sequence[str]) -> None:
+            join(snapshot, ids, again)
+            seen.append((catalog.missing_count(encoder.fingerprint), len(catalog.clusters.unassigned(1_000))))
+
+        monkeypatch.setattr(living._upkeep, "join", told)
+        catalog.put(ITEMS)
+        assert living.settle()
+    nodes = len({key_of(title) for title in TITLES})
+    assert seen[0] == (0 if spell else nodes - 8, len(ITEMS) - 8)
+    assert seen[-1] == (0, 0)
 
 
 def test_clusters_are_as_a_rebuild_would_have_them(catalog: Catalog, encoder: Encoder) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import faiss
@@ -334,6 +335,20 @@ def test_a_sketch_finds_what_exact_search_finds(monkeypatch: pytest.MonkeyPatch)
     alone = [index.search(queries[row : row + 1], 20) for row in range(len(queries))]
     assert (np.concatenate([one.ids for one in alone]) == found.ids).all()
     assert (np.concatenate([one.scores for one in alone]) == found.scores).all()
+
+
+def test_a_sketch_made_anew_from_what_was_kept_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, queries = unit_rows(3_000, 32, spread=0.1), unit_rows(100, 32, 1, spread=0.1)
+    index, again = sketched(vectors, monkeypatch), VectorIndex.from_vectors(vectors, device="cpu")
+    kept = index.sketch()
+    assert kept is not None
+    assert (kept.centroids.shape, kept.codes.shape) == ((16, 16, 2), (3_000, 8))
+    with pytest.raises(ValueError, match=r"\(2999, 8\); expected \(3000, 8\)"):
+        again.sketch(replace(kept, codes=kept.codes[1:]))
+    monkeypatch.setattr(module, "_learn", None)
+    assert again.sketch(kept) is kept
+    one, two = index.search(queries, 20), again.search(queries, 20)
+    assert (one.ids == two.ids).all() and (one.scores == two.scores).all()
 
 
 def test_many_queries_and_long_lists_are_searched_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
