@@ -21,7 +21,7 @@ from index.lexical import Rows
 from index.quantities import QuantityTable
 from index.scene import Scene, readable
 from index.traits import TraitTable
-from index.vectors import Neighbours, Vectors
+from index.vectors import FEW, Neighbours, Vectors
 from index.wording import Numbers, Wording
 
 
@@ -59,7 +59,7 @@ class Fresh:
     def grown(self, texts: Sequence[str], vectors: Vectors, blend: BlendConfig) -> Fresh:
         """These nodes and more: raw titles with their float32 unit rows."""
         k, before = self.lists.ids.shape[1], len(self)
-        found = self.scene.index.search(vectors, k)
+        found = self.scene.index.search(vectors, k, at_once=FEW)  # as if they came one after the other
         found.ids[~readable(vectors)] = -1
         blended = blended_by(self.scene, vectors, found, blend)
         wording = joined(self.side.wording, self.side.wording.queries(texts))

@@ -30,7 +30,8 @@ _SAMPLE = 512  # queries on which an inverted file's recall is measured
 _BLOCK = 8_192  # queries a FAISS call: bounds memory and lets progress be shown
 
 _SKETCHED = 20_000  # rows from which a sketch is worth its making: it tells a row in a sixteenth of its bytes
-_FEW = 256  # queries at once up to which the sketch is asked: what searches a catalogue by itself misses nothing
+FEW = 256
+"""Queries at once up to which the sketch is asked: what searches a catalogue by itself misses nothing."""
 _WANTED, _WIDER = 50, 10.0  # rows that the sketch is asked for at least, and how many it names for each of them
 _LESSON, _STEPS = 8_192, 8  # rows that a sketch is learnt from, and how often it is bettered: more changes nothing
 
@@ -158,13 +159,16 @@ class VectorIndex:
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
-    def search(self, queries: Vectors, k: int, *, progress: Callable[[int], None] | None = None) -> Neighbours:
+    def search(
+        self, queries: Vectors, k: int, *, progress: Callable[[int], None] | None = None, at_once: int | None = None
+    ) -> Neighbours:
         """The k nearest rows of each query, best first; equal scores in row order.
 
         Args:
             queries: float32 unit rows, shape (m, dimensions).
             k: at least 1; more than there are rows pads with -1.
             progress: called with the number of queries done since the last call.
+            at_once: how many are searched together; ``FEW`` has the sketch asked for many, too.
 
         Raises:
             InputError: k below 1, or queries of another shape.
@@ -174,9 +178,9 @@ class VectorIndex:
         queries = check_vectors(queries, self.dimension)
         ids = np.full((len(queries), k), -1, np.int64)
         scores = np.full((len(queries), k), -np.inf, np.float32)
-        found = min(k, len(self))
-        for start in range(0, len(queries) if found else 0, _BLOCK):
-            block = slice(start, start + _BLOCK)
+        found, at_once = min(k, len(self)), at_once or _BLOCK
+        for start in range(0, len(queries) if found else 0, at_once):
+            block = slice(start, start + at_once)
             with self._turn:
                 scores[block, :found], ids[block, :found] = self._search(queries[block], found)
             if progress:
@@ -222,7 +226,7 @@ class VectorIndex:
 
     def _search(self, queries: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
         wanted = max(k, _WANTED)
-        if self._sketch is None or len(queries) > _FEW or _WIDER * wanted > len(self):
+        if self._sketch is None or len(queries) > FEW or _WIDER * wanted > len(self):
             scores, ids = self._index.search(queries, k)
             return scores, ids
         with _one_thread():

@@ -186,8 +186,8 @@ def test_the_same_labels_teach_the_same(lessons: Lessons, decision: Decision, re
     json.dumps(relearnt.told(), allow_nan=False)
 
 
-def test_what_was_learnt_before_is_learnt_anew(lessons: Lessons, relearnt: Relearnt) -> None:
-    again = relearn(lessons, replace(relearnt.decision, threshold=0.4))
+def test_what_was_learnt_before_is_learnt_anew(lessons: Lessons, relearnt: Relearnt, decision: Decision) -> None:
+    again = relearn(lessons, replace(relearnt.decision, threshold=decision.threshold))
     assert again.decision.correction == relearnt.decision.correction
     assert again.labelled.before == relearnt.labelled.before
 

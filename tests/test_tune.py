@@ -73,10 +73,11 @@ def test_trials_read_as_many_titles_whatever_their_batch() -> None:
     start = TrainConfig()
     assert whole_run(start, {}, {}) == start
     half = whole_run(start, {"products_per_batch": 80, "learning_rate": 0.000123456}, {})
-    assert (half.contrast_steps, half.arcface_steps, half.learning_rate) == (6000, 1600, 0.000123)
+    assert (half.contrast_steps, half.arcface_steps) == (2 * start.contrast_steps, 2 * start.arcface_steps)
+    assert half.learning_rate == 0.000123
     assert whole_run(start, {"products_per_batch": 80}, {"contrast_steps": "3000"}).contrast_steps == 3000
     short = short_run(half, 0.1)
-    assert (short.contrast_steps, short.arcface_steps, short.validate_every) == (600, 160, 100)
+    assert (short.contrast_steps, short.arcface_steps, short.validate_every) == (600, 480, 100)
     assert short_run(replace(start, arcface_steps=0), 0.1).arcface_steps == 0
 
 

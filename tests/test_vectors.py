@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from embedder.errors import InputError
 from index import vectors as module
-from index.vectors import Neighbours, VectorIndex, Vectors, check_vectors, wants_gpu
+from index.vectors import FEW, Neighbours, VectorIndex, Vectors, check_vectors, wants_gpu
 
 
 def check_against_brute_force(found: Neighbours, queries: Vectors, vectors: Vectors, k: int) -> None:
@@ -349,6 +349,16 @@ def test_a_sketch_made_anew_from_what_was_kept_is_the_same(monkeypatch: pytest.M
     assert again.sketch(kept) is kept
     one, two = index.search(queries, 20), again.search(queries, 20)
     assert (one.ids == two.ids).all() and (one.scores == two.scores).all()
+
+
+def test_many_queries_are_asked_of_the_sketch_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, queries = unit_rows(3_000, 32, spread=0.1), unit_rows(600, 32, 1, spread=0.1)
+    index, told = sketched(vectors, monkeypatch), list[int]()
+    found = index.search(queries, 20, at_once=FEW, progress=told.append)
+    assert told == [256, 256, 88]
+    alone = [index.search(queries[row : row + 1], 20) for row in range(len(queries))]
+    assert (np.concatenate([one.ids for one in alone]) == found.ids).all()
+    assert (np.concatenate([one.scores for one in alone]) == found.scores).all()
 
 
 def test_many_queries_and_long_lists_are_searched_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
