@@ -23,7 +23,7 @@ check: $(VENV)/.everything
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The model that ships: about an hour and a half on two cores. DATA is a folder of the sets named in its card.
+# The model that ships: about two hours on two cores. DATA is a folder of the sets named in its card.
 model: $(VENV)/.everything
 	$(BIN)/dongil train $(foreach set,korea_cvs naver_model_code danawa naver_catalog_iherb_pairs oliveyoung_rank \
 		shopee abt-buy amazon-google walmart-amazon,$(DATA)/$(set)/titles.csv) \

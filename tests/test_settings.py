@@ -117,8 +117,6 @@ def test_the_table_tells_every_setting() -> None:
 
 def test_the_readme_shows_the_table() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    if "<!-- begin settings -->" not in text:
-        pytest.skip("the README shows no table yet")
     shown = text.partition("<!-- begin settings -->")[2].partition("<!-- end settings -->")[0].strip().splitlines()[2:]
     assert shown == [
         f"| `{name}` | {default and f'`{default}`'} | {meaning} |" for name, default, meaning in settings_table()
