@@ -34,7 +34,7 @@ from index.scene import JudgedPairs, Progress
 from index.shelf import digest_of
 from index.snapshot import Base, Snapshot
 from index.store import ConflictError
-from index.upkeep import Stopped, Upkeep, unless
+from index.upkeep import Stopped, Upkeep, give_back, unless
 from index.vectors import Device
 
 _POLL = 0.5  # seconds after which the store is looked at although nobody said that it has changed
@@ -229,7 +229,9 @@ class LivingMatcher:
             return self._heir.rebuild(progress)
         with self._making:
             told = self._unless_stopped(progress)
-            return self._cluster(*self.renew(told), told)
+            moved = self._cluster(*self.renew(told), told)
+            give_back()
+            return moved
 
     def renew(self, progress: Progress | None = None) -> tuple[Base, JudgedPairs]:
         """Make a new base and stand on it, whatever the clusters are; the base, and its pairs, judged."""

@@ -5,6 +5,8 @@ It knows the web of the base that stands, and what was not mended yet. It does n
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Sequence
 
 from index.catalog import Catalog
@@ -38,6 +40,15 @@ def unless(stopping: Callable[[], bool], progress: Progress | None = None) -> Pr
     return told
 
 
+def give_back() -> None:
+    """Hand memory that was freed back to the system, where the C library would keep it in pieces.
+
+    Each new base at 100,000 items left some 500 MiB behind that no program object held.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
+
+
 class Upkeep:
     """The clusters of a catalogue between two clusterings of everything. For one thread."""
 
@@ -57,6 +68,7 @@ class Upkeep:
             return
         if self._web is None or self._web.base is not base:
             self._web, self._stale = Web(base, base.pairs, snapshot.decision.cluster_threshold), set()
+            give_back()  # the web before held the base before
         self._stale.update(self._web.take_up(snapshot).tolist())
         mend(self._catalog, snapshot, self._web, self._stale, self._ties)
         self._stale.clear()
