@@ -38,7 +38,7 @@ def trio(service: Service) -> Iterator[list[str]]:
     ids = service.catalog.clusters.fresh(3)
     names = {f"{id}/{at}": id for id in ids for at in "ab"}
     service.catalog.put([Item(name, f"시험용 물건 {name}") for name in names])
-    service.catalog.clusters.move(names, "join", "test")
+    service.catalog.clusters.move(names, "move", "test", by_hand=True)  # by a machine, the background would undo it
     yield ids
     service.catalog.delete(list(names))
 
