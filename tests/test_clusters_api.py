@@ -33,11 +33,13 @@ def client(service: Service) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def trio(service: Service) -> Iterator[list[str]]:
-    """Three clusters of two items each, at hand for a test."""
+def trio(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Three clusters of two items each, at hand for a test, and nobody in the background who knows better."""
+    monkeypatch.setattr(service.living._upkeep, "mend", lambda *_: None)
     ids = service.catalog.clusters.fresh(3)
     names = {f"{id}/{at}": id for id in ids for at in "ab"}
-    service.catalog.put([Item(name, f"시험용 물건 {name}") for name in names])
+    things = dict(zip(ids, ("시험용 화분 받침", "무선 청소기 필터", "유아 실내 미끄럼틀"), strict=True))
+    service.catalog.put([Item(name, f"{things[id]} {name[-1]}형 시험용 물건") for name, id in names.items()])
     service.catalog.clusters.move(names, "move", "test", by_hand=True)  # by a machine, the background would undo it
     yield ids
     service.catalog.delete(list(names))
