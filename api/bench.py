@@ -1,4 +1,4 @@
-"""``dongil bench recall | ablate | decision | peers | speed | base | frontier | all``: thin commands.
+"""``dongil bench recall | ablate | decision | peers | speed | base | frontier | losses | all``: thin commands.
 
 They need dongil[bench]. It knows options; it does not measure, and imports the benchmarks only where one runs.
 """
@@ -230,6 +230,33 @@ def frontier(
         stderr().print(f"wrote {folder / 'frontier.png'}")
 
 
+@bench.command()
+def losses(
+    data: Annotated[Path, typer.Argument(help="Folder that holds the known data sets.")],
+    output: Report,
+    loss: Annotated[
+        list[str] | None, typer.Option(help="A loss to compare, perhaps among several; all eleven by default.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--set", help="A set to train on and judge by, perhaps among several.")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(min=0, help="Of a model, perhaps of several; 0 and 1.")] = None,
+    contrast_steps: Annotated[int, typer.Option(min=1, help="Of the pass before, which all losses share.")] = 500,
+    steps: Annotated[int, typer.Option(min=1, help="Of the pass with each loss.")] = 500,
+    config: Annotated[str, typer.Option(help="NAME=VALUE,...: other settings of the small model, alike for all.")] = "",
+) -> None:
+    """Training losses from the same model for the same steps, on validation products. Needs dongil[train] too."""
+    with plain_failures("interrupted; the same command goes on behind the losses that are done"):
+        _need_extra("torch", "transformers", "pytorch_metric_learning")
+        from benchmarks.losses import SEEDS, SETS, VARIANTS, measure_losses
+
+        folder = measure_losses(
+            data, output, sets=only or SETS, losses=loss or tuple(VARIANTS), seeds=seed or SEEDS,
+            contrast_steps=contrast_steps, steps=steps, settings=config, say=_say(),
+        )  # fmt: skip
+        stderr().print(f"wrote {folder / 'losses.md'}")
+
+
 @bench.command("all")
 def every(
     data: Annotated[Path, typer.Option(help="Folder that holds the known data sets.")],
@@ -254,14 +281,15 @@ def every(
         make_tables(data, output, model=model, parts=part or PARTS, readme=readme, settings=settings, say=_say())
 
 
-def _need_extra() -> None:
+def _need_extra(*training: str) -> None:
+    """Refuse to measure without dongil[bench], and without the modules of dongil[train] that are named."""
     from importlib.util import find_spec
 
     from embedder.errors import InputError
 
-    missing = [name for name in ("sklearn", "scipy", "matplotlib", "jinja2") if find_spec(name) is None]
-    if missing:
-        raise InputError(f"{', '.join(missing)} not installed; the benchmarks need pip install 'dongil[bench]'")
+    for extra, names in (("bench", ("sklearn", "scipy", "matplotlib", "jinja2")), ("train", training)):
+        if missing := [name for name in names if find_spec(name) is None]:
+            raise InputError(f"{', '.join(missing)} not installed; this benchmark needs pip install 'dongil[{extra}]'")
 
 
 def _open(

@@ -1,4 +1,4 @@
-"""Plots of a recall report and of a ladder, as PNG. Only Latin text: fonts with Hangul are not everywhere.
+"""Plots of a recall report, of a ladder and of losses, as PNG. Only Latin text: fonts with Hangul are not everywhere.
 
 It knows reports; it does not know files.
 """
@@ -6,7 +6,8 @@ It knows reports; it does not know files.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 from benchmarks.figures import empty_figure
@@ -41,6 +42,31 @@ def ladder_plot(ladder: Ladder) -> bytes:
     axes.set_ylim(-0.5, len(told) - 0.3)
     axes.grid(alpha=0.25)
     axes.set_xlabel("row-F1 of the test rows, 95 % interval")
+    return _png(figure)
+
+
+def losses_plot(gains: Mapping[str, Mapping[str, Sequence[float]]], label: str) -> bytes:
+    """Gains of each loss, one line a loss and a colour for each set: a dot a seed, and a bar at their mean.
+
+    Args:
+        gains: loss -> set -> the gains of its seeds; the first loss is drawn on top.
+        label: of the axis.
+    """
+    names, sets = list(gains)[::-1], list(next(iter(gains.values())))
+    figure = empty_figure(8, 0.5 * len(gains) + 1.2)
+    axes = figure.subplots()
+    for at, one in enumerate(sets):
+        colour, shift = _COLOURS[at % len(_COLOURS)], 0.3 - 0.6 * at / max(1, len(sets) - 1)
+        for place, name in enumerate(names):
+            values, height = list(gains[name][one]), place + shift
+            axes.plot(values, [height] * len(values), "o", color=colour, markersize=4, alpha=0.5)
+            axes.plot(mean(values), height, "|", color=colour, markersize=11, label=None if place else one)
+    axes.axvline(0, color="#888888", linewidth=1)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(-0.6, len(gains) - 0.4)
+    axes.set_xlabel(label)
+    axes.grid(alpha=0.25, axis="x")
+    figure.legend(loc="outside upper center", ncols=4, fontsize=8)
     return _png(figure)
 
 

@@ -157,8 +157,9 @@ class Process:
         self.says("started")
 
     def says(self, expected: str) -> None:
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline().strip() == expected
+        assert self.process.stdout is not None and self.process.stderr is not None
+        said = self.process.stdout.readline().strip()
+        assert said == expected, self.process.stderr.read() if not said else ""
 
     def ask(self, path: str) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)

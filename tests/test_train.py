@@ -24,7 +24,7 @@ from training.labels import Labelled, Products, gather_products  # noqa: E402
 from training.losses import SteadyArcFace  # noqa: E402
 from training.model import TitleModel, embed, encode  # noqa: E402
 from training.sampling import Batch, Sampler, class_batches, contrast_batches  # noqa: E402
-from training.train import TrainConfig, Trainer, new_model  # noqa: E402
+from training.train import TrainConfig, Trainer, branch_off, new_model  # noqa: E402
 from training.vocabulary import learn_vocabulary  # noqa: E402
 
 TINY = TrainConfig(
@@ -186,6 +186,49 @@ def test_another_configuration_does_not_take_up_a_run(tmp_path: Path, products: 
     other.config = replace(TINY, seed=1)
     with pytest.raises(InputError, match="another configuration"):
         other.run()
+
+
+@pytest.mark.parametrize("changes", [{}, {"loss": "subcenter"}, {"loss": "supcon", "centre_share": 0.3}], ids=str)
+def test_a_branch_ends_as_a_whole_run(
+    tmp_path: Path, products: Products, tokenizer: Tokenizer, changes: dict[str, Any]
+) -> None:
+    config = replace(TINY, **changes)
+    whole, history = trainer(tmp_path / "whole", products, tokenizer, config=config).run()
+    trainer(tmp_path / "first", products, tokenizer, config=replace(TINY, arcface_steps=0)).run()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "first").iterdir()}
+    branch_off(tmp_path / "first", tmp_path / "branch", config)
+    branch, told = trainer(tmp_path / "branch", products, tokenizer, config=config).run()
+    assert told == history
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(branch.state_dict()[name], value, rtol=0, atol=0, msg=name)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "first").iterdir()} == before
+
+
+@pytest.mark.parametrize("mined", [(2, 0), (0, 2)], ids=str)
+def test_a_branch_is_mined_or_not_whatever_was_before(
+    tmp_path: Path, products: Products, tokenizer: Tokenizer, mined: tuple[int, int]
+) -> None:
+    was, now = (replace(TINY, mine_every=every) for every in mined)
+    trainer(tmp_path / "first", products, tokenizer, config=replace(was, arcface_steps=0)).run()
+    branch_off(tmp_path / "first", tmp_path / "branch", now)
+    assert len(trainer(tmp_path / "branch", products, tokenizer, config=now).run()[1]) == 4
+
+
+def test_a_branch_needs_a_run_at_the_end_of_its_contrast(
+    tmp_path: Path, products: Products, tokenizer: Tokenizer
+) -> None:
+    with pytest.raises(InputError, match="no checkpoint is here"):
+        branch_off(tmp_path / "first", tmp_path / "branch", TINY)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "first", products, tokenizer, 2).run()
+    with pytest.raises(InputError, match="a run at step 3 of contrast; expected step 6 of contrast"):
+        branch_off(tmp_path / "first", tmp_path / "branch", TINY)
+    with pytest.raises(InputError, match=r"setting temperature was 0\.05, is 0\.1"):
+        branch_off(tmp_path / "first", tmp_path / "branch", replace(TINY, temperature=0.1))
+    trainer(tmp_path / "first", products, tokenizer).run()
+    with pytest.raises(InputError, match="a run at step 6 of arcface"):
+        branch_off(tmp_path / "first", tmp_path / "branch", TINY)
+    assert not (tmp_path / "branch").exists()
 
 
 def test_training_brings_titles_of_a_product_together(tmp_path: Path, products: Products, tokenizer: Tokenizer) -> None:

@@ -182,7 +182,7 @@ def _fit(
 
     def validate(model: TitleModel, tokenizer: Tokenizer) -> dict[str, float]:
         now = Fitted(model, tokenizer, [], judged, products.titles)
-        scores = {s.name: _validation_f1(s, now.encode) for s in judged}
+        scores = {s.name: validation_f1(s, now.encode) for s in judged}
         weights = [recipe.weights.get(name, 1.0) for name in scores]
         return scores | {"score": float(np.average(list(scores.values()), weights=weights))}
 
@@ -291,7 +291,7 @@ def quick_pool(labelled: Labelled) -> tuple[list[str], list[str], npt.NDArray[np
     return titles + [others[0][row] for row in keep], labels + [others[1][row] for row in keep], rows
 
 
-def _validation_f1(labelled: Labelled, encode: Encode) -> float:
+def validation_f1(labelled: Labelled, encode: Encode) -> float:
     """Best row-F1 of a set's validation rows over all thresholds, by plain cosine."""
     titles, labels, rows = quick_pool(labelled)
     vectors = encode(titles)
@@ -302,7 +302,7 @@ def _validation_f1(labelled: Labelled, encode: Encode) -> float:
 
 def mean_f1(recipe: Recipe, judged: Sequence[Labelled], encode: Encode) -> float:
     """Weighted mean over sets of what plain cosines of an encoder are worth while models are compared."""
-    scores = [_validation_f1(s, encode) for s in judged]
+    scores = [validation_f1(s, encode) for s in judged]
     return float(np.average(scores, weights=[recipe.weights.get(s.name, 1.0) for s in judged]))
 
 

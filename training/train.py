@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -43,6 +44,11 @@ from training.teachers import Teachers
 from training.team import Team
 
 STAGES = ("mlm", "contrast", "arcface")
+_OF_ARCFACE = frozenset({
+    "arcface_steps", "arcface_learning_rate", "centre_learning_rate", "scale", "margin_start", "margin_end",
+    "contrast_weight", "decoys_per_batch", "max_classes", "loss", "sub_centres", "cosine_margin", "centre_share",
+    "mine_every", "mined_share", "validate_every",
+})  # fmt: skip
 
 
 def new_model(config: TrainConfig, vocabulary: int) -> TitleModel:
@@ -96,6 +102,38 @@ def _save(path: Path, state: dict[str, Any]) -> None:
     beside = path.with_suffix(".new")
     torch.save(state, beside)
     os.replace(beside, path)
+
+
+def branch_off(run: Path, folder: Path, config: TrainConfig) -> None:
+    """Let a new run begin behind the contrastive stage of another one: a ``Trainer`` there goes on with its own loss.
+
+    Args:
+        run: folder of a run that stands at the end of its contrastive stage, as one without ``arcface_steps`` ends.
+        folder: of the new run; a checkpoint in it is replaced.
+        config: of the new run; it may differ from the other's in what the last stage learns, and how it is mined.
+
+    Raises:
+        InputError: no run is there, it stands elsewhere, or the settings differ in more.
+    """
+    path = run / "checkpoint.pt"
+    if not path.exists():
+        raise InputError("no checkpoint is here; expected a run to branch off from", file=str(path))
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    was, now = asdict(TrainConfig()) | state["config"], asdict(config)
+    if other := next((name for name in now if name not in _OF_ARCFACE and now[name] != was[name]), None):
+        raise InputError(
+            f"setting {other} was {was[other]!r}, is {now[other]!r}; expected other settings of the last stage alone",
+            file=str(path),
+        )
+    if (state["stage"], state["step"]) != ("contrast", config.contrast_steps):
+        raise InputError(
+            f"a run at step {state['step']} of {state['stage']}; expected step {config.contrast_steps} of contrast",
+            file=str(path),
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run / "best.pt", folder / "best.pt")
+    # What was mined is of a stage that is over, and mined anew in the next one.
+    _save(folder / "checkpoint.pt", state | {"config": now, "mined": None})
 
 
 @dataclass
