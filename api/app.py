@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from api import clusters, embeddings, health, items, jobs, labels, matching, metrics, models, page
@@ -23,6 +24,7 @@ from api.door import Door
 from api.guard import Guarded
 from api.keys import KeyScope
 from api.metrics import Metrics
+from api.page_frame import for_people
 from api.problems import add_schemas, documented, handlers
 from api.service import Service, load_service
 from api.settings import Settings
@@ -85,15 +87,16 @@ def create_app(settings: Settings, *, on_failure: Failed | None = None) -> FastA
         on_failure: called in the event loop with the error when loading fails; by default it is logged, and the app
             stays up without ever being ready. ``serve`` ends the process.
     """
-    shared, tracer = Shared(settings), make_tracer()
+    shared, tracer, answers = Shared(settings), make_tracer(), handlers()
     app = _Api(
         title="dongil",
         version="1",
         description="Finds the listings of the same product by their titles.",
         lifespan=_lifespan(shared, tracer, on_failure or _log),
-        exception_handlers=handlers(),
+        exception_handlers=answers | {HTTPException: for_people(answers[HTTPException])},
         generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
+        docs_url=None,  # `api.page_docs` describes it, without another host
         redoc_url=None,
     )
     app.state.shared, app.state.metrics, app.state.tracer = shared, Metrics(shared), tracer

@@ -8,25 +8,20 @@ from __future__ import annotations
 from functools import partial
 from urllib.parse import quote
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 
-from api import page_clusters, page_items, page_jobs, page_models, page_review, page_threshold, page_try
-from api.page_frame import THEMES, Frame, add_pages, back_path, first, form_of, frame_of, go, show
+from api import page_clusters, page_docs, page_items, page_jobs, page_models, page_review, page_threshold, page_try
+from api.page_frame import THEMES, Frame, add_pages, back_path, first, form_of, frame_of, go, send_file, show
 from api.session import log_in, log_out
 from api.settings import Settings
 
-_ROOMS = (page_try, page_clusters, page_review, page_threshold, page_items, page_jobs, page_models)
+_ROOMS = (page_try, page_clusters, page_review, page_threshold, page_items, page_jobs, page_models, page_docs)
 _YEAR = 365 * 24 * 3_600
 
 
 async def static(name: str, request: Request) -> Response:
-    """A file that pages refer to; by its digest a browser may keep it for ever."""
-    found = frame_of(request).statics.get(name)
-    if found is None:
-        raise HTTPException(404, "no such file")
-    asked = request.query_params.get("v")
-    kept = f"public, max-age={_YEAR}, immutable" if asked == found.digest else "no-cache"
-    return Response(found.data, media_type=found.media_type, headers={"Cache-Control": kept})
+    """A file of ours that pages refer to."""
+    return send_file(request, frame_of(request).statics, name)
 
 
 async def login_page(request: Request) -> Response:

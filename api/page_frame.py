@@ -6,33 +6,40 @@ It knows how a page is put together and guarded. It does not know what any page 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException  # the door raises this one, of which FastAPI's is a kind
 
 from api.keys import KeyScope
+from api.page_errors import KoreanErrors
 from api.page_told import add_filters
 from api.phrases import Language, Phrases, language_of, read_korean
+from api.problems import expected
 from api.session import Visitor, visitor_of
 from api.settings import Settings
 from api.state import shared_of
 from embedder.errors import InputError
+from index.formats import shown
 from index.store import ConflictError, StorageError
 
 FOLDER = Path(__file__).parent / "pages"
 MAX_FORM = 1_000_000  # bytes of a form
 _MAX_FIELDS = 5_000
 THEMES = ("auto", "light", "dark")
-_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_YEAR = 365 * 24 * 3_600
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".png": "image/png"}
 _HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -69,28 +76,50 @@ class Frame:
         templates: what pages are made of.
         statics: by name.
         korean: of each English phrase.
+        errors: the Korean of what the core says is wrong.
     """
 
     settings: Settings
     templates: Environment
     statics: Mapping[str, Static] = field(repr=False)
     korean: Mapping[str, str] = field(repr=False)
+    errors: KoreanErrors = field(repr=False)
 
     @classmethod
     def of(cls, settings: Settings) -> Frame:
         """Read everything that stands beside this module."""
-        statics = {
-            path.name: Static(data := path.read_bytes(), _TYPES[path.suffix], hashlib.sha256(data).hexdigest()[:12])
-            for path in sorted((FOLDER / "static").iterdir())
-            if path.suffix in _TYPES
-        }
+        statics = read_files(FOLDER / "static")
         templates = Environment(
             loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
             lstrip_blocks=True,
         )  # fmt: skip
         templates.globals["static"] = lambda name: f"/static/{name}?v={statics[name].digest}"
         add_filters(templates)
-        return cls(settings, templates, statics, read_korean(FOLDER / "korean.json"))
+        korean, errors = read_korean(FOLDER / "korean.json"), KoreanErrors.read(FOLDER / "korean_errors.json")
+        return cls(settings, templates, statics, korean, errors)
+
+
+def read_files(folder: Traversable) -> Mapping[str, Static]:
+    """The files of a folder that pages may refer to, by their names."""
+    found = {
+        path.name: (path.read_bytes(), media_type)
+        for path in folder.iterdir()
+        if (media_type := _TYPES.get(Path(path.name).suffix))
+    }
+    return {name: Static(data, kind, hashlib.sha256(data).hexdigest()[:12]) for name, (data, kind) in found.items()}
+
+
+def send_file(request: Request, known: Mapping[str, Static], name: str) -> Response:
+    """A file that pages refer to; by its digest a browser may keep it for ever.
+
+    Raises:
+        HTTPException: 404, there is none.
+    """
+    found = known.get(name)
+    if found is None:
+        raise HTTPException(404, "no such file")
+    kept = f"public, max-age={_YEAR}, immutable" if request.query_params.get("v") == found.digest else "no-cache"
+    return Response(found.data, media_type=found.media_type, headers={"Cache-Control": kept})
 
 
 def frame_of(request: Request) -> Frame:
@@ -131,7 +160,7 @@ def show(
     seen: Visitor | None = getattr(request.state, "visitor", None)
     spoken = language(request)
     context: dict[str, Any] = {
-        "t": Phrases(spoken, frame.korean), "lang": spoken, "theme": theme if theme in THEMES else "auto",
+        "t": Phrases(spoken, frame.korean, frame.errors), "lang": spoken, "theme": theme if theme in THEMES else "auto",
         "path": request.url.path, "here": _here(request), "is_part": is_part(request), "visitor": seen,
         "may": seen.may if seen else (lambda _: False), "locked": frame.settings.closed,
         "service": shared_of(request).service if seen else None,
@@ -195,9 +224,7 @@ def page_route(settings: Settings, scope: KeyScope | None = "read") -> type[APIR
                     response = _stopped(request, settings, scope) or await handle(request)
                 except Exception as error:  # noqa: BLE001 - of every kind there is something to tell
                     response = _failed(request, error)
-                for name, value in _HEADERS.items():
-                    response.headers.setdefault(name, value)
-                return response
+                return _guarded(response)
 
             return shown
 
@@ -229,15 +256,43 @@ def _failed(request: Request, error: Exception) -> Response:
     status, detail, headers = _told(request, error)
     if status == 503 and shared_of(request).service is None:
         return show(request, "waiting.html", status=503, headers=headers, stage=shared_of(request).stage)
+    return _page_of(request, status, detail, headers)
+
+
+def _page_of(request: Request, status: int, detail: str, headers: Mapping[str, str]) -> Response:
     template = "_alert.html" if is_part(request) else "error.html"
     return show(request, template, status=status, headers=headers, detail=detail, status_code=status)
+
+
+def for_people(answer: Callable[[Request, Any], Awaitable[Response]]) -> Callable[[Request, Any], Awaitable[Response]]:
+    """How an app answers what no route answers: a browser that asks for a page gets one, a program what it got."""
+
+    async def answered(request: Request, error: Any) -> Response:
+        response = await answer(request, error)
+        asked = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/")
+        if not asked or response.status_code not in (404, 405):
+            return response
+        if found := visitor_of(request, frame_of(request).settings):
+            request.state.visitor = found
+        headers = {"Allow": response.headers["allow"]} if "allow" in response.headers else {}
+        detail = str(json.loads(bytes(response.body))["detail"])
+        return _guarded(_page_of(request, response.status_code, detail, headers))
+
+    return answered
+
+
+def _guarded(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
 
 
 def _told(request: Request, error: Exception) -> tuple[int, str, dict[str, str]]:
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail), dict(error.headers or {})
     if isinstance(error, RequestValidationError):
-        return 422, "; ".join(str(fault["msg"]) for fault in error.errors()[:3]), {}
+        fault = error.errors()[0]
+        return 422, f"{fault['loc'][-1]} is {shown(fault['input'])}; expected {expected(fault)}", {}
     if isinstance(error, ConflictError):
         return 409, error.message, {}
     if isinstance(error, InputError) and error.file is None:

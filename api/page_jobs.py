@@ -20,6 +20,7 @@ from api.jobs import arrived, file_of, known_job, ordered
 from api.jobs_schemas import JobRequest
 from api.orders import order
 from api.page_frame import add_pages, go, is_part, show, visitor
+from api.problems import expected
 from api.runner import Stand
 from api.service import Service
 from api.settings import Settings
@@ -93,8 +94,9 @@ def queue(service: Service, asked: Mapping[str, Any], who: str, **file: Any) -> 
         job = JobRequest.model_validate(dict(asked)).root
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        where = ".".join(map(str, fault["loc"][1:])) or "kind"
-        raise InputError(f"{where} is {shown(fault['input'])}; expected {fault['msg']}") from None
+        where = ".".join(map(str, fault["loc"][1:]))
+        value = fault["input"] if where else asked.get("kind", "")
+        raise InputError(f"{where or 'kind'} is {shown(value)}; expected {expected(fault)}") from None
     return ordered(partial(order, service, job, who, **file))
 
 

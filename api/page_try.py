@@ -123,15 +123,15 @@ async def try_titles(request: Request, service: Loaded) -> Response:
 
 
 async def _answered(request: Request, service: Service, asked: Asked) -> Response:
-    looked, fault = None, None
+    looked, wrong = None, None
     if asked.titles:
         try:
             asked.check()
             looked = await service.line.run(lambda: look_up(service, asked))
         except InputError as error:
-            fault = error.message
+            wrong = error.message
     return show(
-        request, "try.html", status=422 if fault else 200, asked=asked, looked=looked, fault=fault,
+        request, "try.html", status=422 if wrong else 200, asked=asked, looked=looked, wrong=wrong,
         decision=service.living.decision, samples=await service.desk.run(lambda: _samples(service)),
     )  # fmt: skip
 

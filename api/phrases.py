@@ -6,7 +6,7 @@ An English phrase is its own name; ``pages/korean.json`` holds its Korean. It do
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -32,6 +32,7 @@ _CODES: Mapping[str, Mapping[str, str]] = MappingProxyType({
     "state": {
         "queued": "waiting", "running": "running", "done": "done", "failed": "failed", "cancelled": "cancelled",
     },
+    "who": {"anonymous": "anonymous", "service": "service"},
     "phase": {
         "read": "reading", "encode": "encoding", "search": "searching", "blend": "blending", "judge": "judging",
         "match": "matching", "import": "importing", "delete": "removing", "write": "writing",
@@ -64,10 +65,12 @@ class Phrases:
     Attributes:
         language: that the visitor reads.
         korean: of each English phrase.
+        errors: the Korean of what the core says; None where there is none.
     """
 
     language: Language
     korean: Mapping[str, str] = field(repr=False)
+    errors: Callable[[str], str | None] = field(default=lambda _: None, repr=False)
 
     def __call__(self, phrase: str, **values: object) -> str:
         """A phrase, with values where it has places for them; one without Korean stays English."""
@@ -81,6 +84,10 @@ class Phrases:
     def items(self, count: int) -> str:
         """So many items."""
         return self("1 item") if count == 1 else self("{n} items", n=f"{count:,}")
+
+    def of_core(self, message: str) -> str | None:
+        """What the core says, most often of an error; None where the visitor reads Korean and there is none for it."""
+        return self.errors(message) if self.language == "ko" else message
 
     def of_reason(self, name: str) -> str:
         """What a reason is about, as the index names it in Korean."""

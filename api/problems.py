@@ -159,16 +159,24 @@ def _fault(fault: Mapping[str, Any], body: Any) -> Fault:
     where, context = fault["loc"][1:], fault.get("ctx", {})
     if fault["type"] == "json_invalid":
         at = int(where[0])
-        expected = f"JSON in UTF-8; {context['error']} at character {at}"
-        return Fault(location="#", value=shown(str(body)[at : at + 40]), expected=expected)
+        wanted = f"JSON in UTF-8; {context['error']} at character {at}"
+        return Fault(location="#", value=shown(str(body)[at : at + 40]), expected=wanted)
     if fault["loc"][0] == "body":
         where = tuple(_standing(where, body, missing=fault["type"] == "missing"))
     where = (*where, *context.get("at", ()))
     names = (str(part)[:60].replace("~", "~0").replace("/", "~1") for part in where)
-    expected = _EXPECTED.get(fault["type"]) or fault["msg"].removeprefix("Input should be ")
     # reprlib looks at a value's beginning only: the value may be eight megabytes.
     value = shown(context["value"]) if "value" in context else reprlib.repr(fault["input"])
-    return Fault(location="/".join(("#", *names)), value=value, expected=expected)
+    return Fault(location="/".join(("#", *names)), value=value, expected=expected(fault))
+
+
+def expected(fault: Mapping[str, Any]) -> str:
+    """What pydantic expected instead of a value, as a user may read it."""
+    if fault["type"] == "union_tag_invalid":
+        return f"one of {fault['ctx']['expected_tags']}"
+    if fault["type"] == "union_tag_not_found":
+        return f"the field {fault['ctx']['discriminator']}"
+    return _EXPECTED.get(fault["type"]) or str(fault["msg"]).removeprefix("Input should be ")
 
 
 def _standing(where: Sequence[Any], body: Any, *, missing: bool) -> Iterator[Any]:

@@ -233,3 +233,46 @@ def test_nothing_is_cut_off_and_everything_can_be_read(
             page.goto(address + room)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, room
             assert page.evaluate(READABLE) == [], room
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_api_is_described_and_tried_without_another_host(address: str, browser: Any, theme: str) -> None:
+    with page_of(browser, color_scheme=theme) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{address}/docs")
+        page.locator("[id$='-match'] .opblock-summary-control").click()
+        page.get_by_text("Try it out").click()
+        page.get_by_text("Execute", exact=True).click()
+        page.locator(".live-responses-table .response-col_status").last.wait_for()
+        assert "200" in page.locator(".live-responses-table .response-col_status").last.inner_text()
+        assert page.evaluate("document.documentElement.classList.contains('dark-mode')") == (theme == "dark")
+        assert all(url.startswith((address, "data:")) for url in asked), asked
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/items"])
+def test_forms_for_files_fit_a_phone(address: str, browser: Any, path: str) -> None:
+    with page_of(browser, viewport={"width": 390, "height": 844}, locale="ko-KR") as page:
+        page.goto(f"{address}{path}")
+        # What is open at first hangs on whether there are jobs.
+        page.evaluate("document.querySelectorAll('.upload, .upload details').forEach((one) => { one.open = true; })")
+        card = page.locator(".upload").bounding_box()
+        for part in page.locator(".upload label:visible, .upload input:visible, .upload button:visible").all():
+            box = part.bounding_box()
+            assert box["x"] >= card["x"] and box["x"] + box["width"] <= card["x"] + card["width"]
+
+
+def test_what_went_wrong_is_seen_where_it_was_asked_for(address: str, browser: Any) -> None:
+    (cluster,) = _get(f"{address}/v1/clusters?order=loosest&limit=1")["items"]
+    context = browser.new_context(viewport={"width": 390, "height": 600}, locale="ko-KR")
+    page = context.new_page()
+    page.goto(f"{address}/clusters/{cluster['id']}")
+    page.locator(".by-id summary").click()
+    page.locator(".by-id input").fill("없음")
+    page.locator(".by-id button").click()
+    alert = page.locator("#alert .notice")
+    alert.wait_for()
+    assert alert.inner_text() == "처리하지 못했습니다. 없는 클러스터입니다: '없음'"
+    box = alert.bounding_box()
+    assert box["y"] >= 0 and box["y"] + box["height"] <= 600
+    context.close()

@@ -77,10 +77,23 @@
     }
     if (event.target.matches("dialog")) event.target.close();
   });
-  document.addEventListener("htmx:beforeRequest", () => { $("#alert")?.replaceChildren(); });
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    /* What asks by itself, every second, is no answer to what went wrong. */
+    if (!event.target.matches('[hx-trigger^="every"]')) $("#alert")?.replaceChildren();
+  });
   document.addEventListener("htmx:sendError", () => {
     const alert = $("#alert"), text = document.body.dataset.offline;
     if (alert && text) { alert.textContent = text; alert.className = "notice bad"; }
+  });
+  /* What is refused before the page is asked is told for programs. */
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { xhr } = event.detail, alert = $("#alert");
+    if (!alert || !xhr.getResponseHeader("content-type")?.includes("json")) return;
+    event.detail.shouldSwap = false;
+    const told = document.createElement("p");
+    told.className = "notice bad";
+    told.textContent = xhr.status === 503 ? document.body.dataset.busy : `${document.body.dataset.refused} ${JSON.parse(xhr.responseText).detail}`;
+    alert.replaceChildren(told);
   });
   document.addEventListener("htmx:load", (event) => prepare(event.detail.elt));
   document.addEventListener("DOMContentLoaded", () => {
