@@ -20,8 +20,11 @@ import numpy.typing as npt
 
 from api.cluster_look import Pair, pair_of
 from api.service import Service
+from embedder.encoder import Encoder
 from index.living import LivingMatcher
 from index.review import NODES, draw
+from index.snapshot import Encode
+from index.vectors import Vectors
 
 GRID = np.round(np.arange(0.01, 1.0, 0.01), 2)
 """Thresholds that the curves know."""
@@ -113,6 +116,7 @@ class Explorer:
     def __init__(self, service: Service) -> None:
         self._service, self._turn = service, threading.Lock()
         self._last: tuple[float, int, Explored] | None = None
+        self._encode: _Remembered | None = None
 
     def look(self) -> Explored:
         """The catalogue as it is, or as it was a minute ago."""
@@ -121,7 +125,9 @@ class Explorer:
             now = time.monotonic()
             last = self._last
             if last is None or last[2].living is not living or last[1] != labels or now - last[0] > _KEPT:
-                last = self._last = now, labels, explore(self._service, living)
+                if self._encode is None or self._encode.encoder is not living.encoder:
+                    self._encode = _Remembered(living.encoder)
+                last = self._last = now, labels, explore(self._service, living, self._encode)
             return last[2]
 
     def at(self, threshold: float) -> Point:
@@ -129,8 +135,22 @@ class Explorer:
         return point(self._service, self.look(), threshold)
 
 
-def explore(service: Service, living: LivingMatcher) -> Explored:
-    """Look at the catalogue: its labels, and a draw of its pairs."""
+class _Remembered:
+    """An encoder that has the titles of the last look at hand: the labels of the next one are mostly the same."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self._rows: dict[str, Vectors] = {}
+
+    def __call__(self, titles: Sequence[str]) -> Vectors:
+        new = [title for title in dict.fromkeys(titles) if title not in self._rows]
+        rows = self._rows | dict(zip(new, self.encoder.encode(new), strict=True))
+        self._rows = {title: rows[title] for title in titles}
+        return np.array([rows[title] for title in titles], np.float32).reshape(len(titles), self.encoder.dimension)
+
+
+def explore(service: Service, living: LivingMatcher, encode: Encode) -> Explored:
+    """Look at the catalogue: its labels, whose titles are encoded, and a draw of its pairs."""
     snapshot = living.snapshot
     drawn = draw(snapshot, NODES)
     order = np.argsort(drawn.probabilities, kind="stable")
@@ -139,18 +159,18 @@ def explore(service: Service, living: LivingMatcher) -> Explored:
     nodes = np.stack([drawn.left, drawn.right], axis=1)[order]
     own = own_curve(living.encoder.bundle.read_json("metrics.json"))
     return Explored(
-        _labelled(service, living), own, drawn.probabilities[order], nodes, 1 / (2 * share - share**2), living
+        _labelled(service, living, encode), own, drawn.probabilities[order], nodes, 1 / (2 * share - share**2), living
     )
 
 
-def _labelled(service: Service, living: LivingMatcher) -> Labelled:
+def _labelled(service: Service, living: LivingMatcher, encode: Encode) -> Labelled:
     from training.lessons import lessons_of
 
     empty = Labelled(np.empty(0), np.empty(0, bool), None, False, None)
     tally = service.catalog.labels.tally()
     if not tally.get("same", 0) + tally.get("different", 0):
         return empty
-    lessons = lessons_of(service.catalog, living.snapshot, living.encoder.encode)
+    lessons = lessons_of(service.catalog, living.snapshot, encode)
     if not len(lessons):
         return empty
     probabilities = living.decision.probability(lessons.evidence)

@@ -1,7 +1,8 @@
 """The runner: jobs one after the other, in the background, each ended once whatever happens meanwhile.
 
 A job that was running when the service ended waits again when it starts, so that every kind of job may be begun again
-at any point. The store keeps what is to outlive the process; how far a job is, it is told once a second.
+at any point. The store keeps what is to outlive the process; how far a job is, it is told once a second. Jobs that
+ended long ago are forgotten with their files: the store forgets first, and files that no job has go at the next start.
 
 It knows jobs' lives, folders and threads. What a job does stands in `api.tasks`; it does not know HTTP.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import shutil
 import threading
@@ -34,6 +36,8 @@ MAX_WAITING = 100  # jobs that may wait
 AT_ONCE = 4  # uploads; each may take long
 _TELL = 1.0  # seconds between two writes of how far a job is
 _AGAIN = 5.0  # seconds until a failing store is tried again
+_TIDIED = 3_600.0  # seconds between two looks for jobs that ended long ago
+_DAY = 24 * 3_600.0
 _TRIES = 3  # times that a job may end the service, most likely by using up its memory
 _INCOMING, _BEGUN = ".incoming-", ".begun"
 _LOG = logging.getLogger("dongil.jobs")
@@ -121,13 +125,14 @@ class Runner:
         catalog: whose jobs.
         work: what they do.
         at_once: how many run at the same time.
+        keep_days: how long jobs are kept that have ended; 0 is for ever.
 
     Attributes:
         folder: of all jobs' folders.
         places: of uploads that are under way.
     """
 
-    def __init__(self, catalog: Catalog, work: Work, at_once: int = 1) -> None:
+    def __init__(self, catalog: Catalog, work: Work, at_once: int = 1, keep_days: int = 0) -> None:
         self._jobs, self._catalog, self._work = catalog.jobs, catalog, work
         self.folder = catalog.folder / FOLDER
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -136,6 +141,7 @@ class Runner:
         self._running: dict[str, Told] = {}
         self._news = threading.Condition()
         self._asked = 0
+        self._kept, self._look_at = keep_days * _DAY, -math.inf
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._loop, name=f"dongil-jobs-{number}", daemon=True) for number in range(at_once)
@@ -226,6 +232,17 @@ class Runner:
             shutil.rmtree(self.folder_of(id), ignore_errors=True)
         return gone
 
+    def forget_old(self) -> int:
+        """Forget the jobs that ended longer ago than they are kept, with their files; how many.
+
+        Raises:
+            StorageError: the store fails; what is left is forgotten later.
+        """
+        if not self._kept:
+            return 0
+        old = self._jobs.ended(self._kept)
+        return sum(self.delete(id) for id in old if not self._stopping.is_set())
+
     def stand(self, id: str) -> Stand | None:
         """How far a job is that runs just now."""
         told = self._running.get(id)
@@ -249,6 +266,7 @@ class Runner:
             with self._news:
                 asked = self._asked
             try:
+                self._forget_at_times()
                 job = self._jobs.claim() if self._jobs.page(limit=1, state="queued")[0] else None
             except StorageError as error:
                 _LOG.error("cannot look for jobs: %s", error)
@@ -258,7 +276,18 @@ class Runner:
                 self._run(job)
                 continue
             with self._news:
-                self._news.wait_for(lambda: self._asked != asked or self._stopping.is_set())  # noqa: B023 - called here
+                seconds = _TIDIED if self._kept else None
+                self._news.wait_for(lambda: self._asked != asked or self._stopping.is_set(), seconds)  # noqa: B023 - called here
+
+    def _forget_at_times(self) -> None:
+        """Forget old jobs, of several threads one, if that was not done in the last hour."""
+        with self._news:
+            now = time.monotonic()
+            if now < self._look_at:
+                return
+            self._look_at = now + _TIDIED
+        if forgotten := self.forget_old():
+            _LOG.info("forgot %d jobs that ended long ago", forgotten)
 
     def _run(self, job: Job) -> None:
         def write(stand: Stand) -> None:

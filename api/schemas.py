@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic_core import PydanticCustomError
 
 from index.items import MAX_TITLE_BYTES
+from index.vectors import Way
 
 MAX_TITLES = 1_000
 MAX_ITEMS = 10_000
@@ -245,10 +246,13 @@ class ClusterResponse(BaseModel):
 
 
 class IndexInfo(BaseModel):
-    """How the catalogue is searched."""
+    """How the catalogue is searched for titles that are asked about."""
 
     exact: bool = Field(description="Whether every search finds the true nearest items")
     recall: float = Field(description="Share of true nearest items found in a sample; 1 when exact")
+    search: Way = Field(
+        description="Exact; by a sketch that names items, which are then scored exactly; or by an inverted file"
+    )
 
 
 class Promised(BaseModel):
@@ -275,7 +279,7 @@ class ModelResponse(BaseModel):
             ],
             "items": 538,
             "revision": 17,
-            "index": {"exact": True, "recall": 1.0},
+            "index": {"exact": False, "recall": 0.9998, "search": "sketch, re-scored exactly"},
         }
     )  # fmt: skip
 

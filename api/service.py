@@ -57,7 +57,7 @@ class Service:
         self.settings, self.catalog, self.batcher, self.line, self.desk = settings, catalog, batcher, line, desk
         self._living, self._closing = living, closing
         self.shelf = shelf
-        self.runner = Runner(catalog, Tasks(self), settings.max_jobs)
+        self.runner = Runner(catalog, Tasks(self), settings.max_jobs, settings.keep_jobs_days)
 
     @property
     def living(self) -> LivingMatcher:

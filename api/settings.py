@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     max_upload_rows: int = _about("rows of a file that a job reads", 5_000_000, ge=1)
     files: Path | None = _about("folder whose files jobs may read by name; without one only uploads", None)
     max_jobs: int = _about("jobs that run at once", 1, ge=1, le=16)
+    keep_jobs_days: int = _about("days that ended jobs and their files are kept; 0 is for ever", 30, ge=0, le=36_500)
     header_seconds: float = _about("time that the head of a request may take", 10.0, gt=0, le=3_600)
     body_seconds: float = _about("time that a body may take, and more for a long one", 20.0, gt=0, le=3_600)
     body_rate: int = _about("bytes that give a body one more second; so many a second are enough", 16_384, ge=1)

@@ -270,6 +270,12 @@ class Jobs:
                 (self._store.clock(),),
             ).rowcount
 
+    def ended(self, seconds: float) -> list[str]:
+        """Ids of the jobs that ended at least so long ago, the oldest first."""
+        query = "SELECT id FROM jobs WHERE state NOT IN ('queued', 'running') AND finished <= ? ORDER BY number"
+        with self._store.read() as (connection, _):
+            return [str(id) for (id,) in connection.execute(query, (self._store.clock() - seconds,))]
+
     def delete(self, id: str) -> bool:
         """Forget a job that has ended; whether there was one."""
         with self._store.write() as (connection, _):

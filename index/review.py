@@ -5,18 +5,19 @@ pair of a loose cluster, and accepted pairs that differ in a number. Labels of s
 worse than it is, so some pairs are plain draws of the accepted and of the refused ones. What is labelled, or follows
 from labels, is not asked again; no cluster is asked about twice while others wait.
 
-It looks at a draw of the nodes, not at all of them: seconds, however large the catalogue. It knows snapshots, the trail
-and labels. It does not know what is learnt from a label; ``training.relearn`` weighs pairs by how many there are like
-them, because those asked here are no fair sample.
+It looks at a draw of the nodes, not at all of them. Their pairs were judged when the base was made, but for those of
+items that came since; what else is to be known of a pair is worked out when its turn comes. So it takes no longer for a
+large catalogue. It knows snapshots, the trail and labels. It does not know what is learnt from a label;
+``training.relearn`` weighs pairs by how many there are like them, because those asked here are no fair sample.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from functools import lru_cache
+from itertools import chain, combinations, pairwise
 from types import MappingProxyType
 from typing import Literal
 
@@ -45,7 +46,10 @@ SHARES: Mapping[Why, float] = MappingProxyType(
 NODES = 1_000
 """Nodes whose candidates are looked at."""
 _EVENTS, _CLUSTERS, _MEMBERS = 200, 100, 10  # proposals, loose clusters, and items of one that are looked at
-_BLOCK = 256  # nodes whose candidates are weighed at once
+_BLOCK = 1 << 13  # pairs that are weighed at once
+_AT_ONCE = 8  # loose clusters that are looked at together
+_FEW = 128  # accepted pairs that are looked through at once for numbers that differ
+_WHOLE = (1 << 64) - 1
 _WIDTH = 0.25  # logits within which no pair counts as nearer to the boundary than another
 _PAGE = 1_000
 _NUMBERS = [
@@ -97,18 +101,33 @@ def draw(snapshot: Snapshot, nodes: int = NODES, seed: int = 0) -> Draw:
     there = snapshot.nodes
     place = np.random.default_rng(seed).random(int(there.max(initial=-1)) + 1)[there]
     drawn = np.sort(there[np.argsort(place, kind="stable")[:nodes]])
-    none = np.empty(0, np.int64)
-    found = [(none, none, np.empty(0, np.float64))]
-    for start in range(0, len(drawn), _BLOCK):
-        block = drawn[start : start + _BLOCK]
-        at, near, probabilities, _ = snapshot.around(block)
+    found = [_judged_with_base(snapshot, drawn)]
+    at, near = snapshot.ways(drawn)
+    own = drawn[at]
+    if snapshot.base.pairs is not None:  # what stands in the base alone was judged with it
+        fresh = np.maximum(own, near) >= snapshot.fresh.start
+        own, near = own[fresh], near[fresh]
+    for start in range(0, len(own), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        probabilities = snapshot.decision.probability(snapshot.between(own[block], near[block]))
         kept = probabilities >= LEAST
-        own, near = block[at[kept]], near[kept]
-        found.append((np.minimum(own, near), np.maximum(own, near), probabilities[kept]))
-    left, right = np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
-    probabilities = np.concatenate([one[2] for one in found])
-    once = np.unique(np.stack([left, right]), axis=1, return_index=True)[1]
-    return Draw(left[once], right[once], probabilities[once])
+        one, other = own[block][kept], near[block][kept]
+        found.append(Draw(np.minimum(one, other), np.maximum(one, other), probabilities[kept]))
+    left, right = np.concatenate([one.left for one in found]), np.concatenate([one.right for one in found])
+    once = np.unique(left * (len(snapshot.dead) + 1) + right, return_index=True)[1]  # both ends may be drawn
+    return Draw(left[once], right[once], np.concatenate([one.probabilities for one in found])[once])
+
+
+def _judged_with_base(snapshot: Snapshot, drawn: Ids) -> Draw:
+    """The pairs of some nodes that were judged when the base was made; none where that was not done yet."""
+    if snapshot.base.pairs is None:
+        return Draw(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    edges, dead = snapshot.base.pairs.edges, snapshot.dead
+    wanted = np.zeros(len(dead), bool)
+    wanted[drawn] = True
+    at = np.flatnonzero(wanted[edges.left] | wanted[edges.right])
+    at = at[~(dead[edges.left[at]] | dead[edges.right[at]])]
+    return Draw(edges.left[at], edges.right[at], edges.scores[at].astype(np.float64))
 
 
 def suggest(
@@ -133,8 +152,8 @@ def suggest(
     with catalog.snapshot():
         queue = _Queue(snapshot, catalog, _Said.of(catalog))
         options: dict[Why, Iterator[_Option]] = {
-            "proposed": iter(_proposed(snapshot, catalog)), "loose": iter(_loose(snapshot, catalog)),
-            **{why: iter(some) for why, some in _of_draw(snapshot, drawn, seed).items()},
+            "proposed": _proposed(snapshot, catalog), "loose": _loose(snapshot, catalog),
+            **_of_draw(snapshot, drawn, seed),
         }  # fmt: skip
         return queue.fill(options, limit)
 
@@ -142,33 +161,48 @@ def suggest(
 _Option = tuple[str, str, float]  # two items, and the probability that they are one product
 
 
-def _of_draw(snapshot: Snapshot, drawn: Draw, seed: int) -> dict[Why, list[_Option]]:
-    """The pairs of a draw by why they would be asked, the first to ask first."""
+def _of_draw(snapshot: Snapshot, drawn: Draw, seed: int) -> dict[Why, Iterator[_Option]]:
+    """The pairs of a draw by why they would be asked, the first to ask first; looked at when they are asked for."""
     decision, p = snapshot.decision, drawn.probabilities
-    boundary = logits_of(np.array([0.5, decision.threshold, decision.cluster_threshold]))
+    boundary = logits_of(np.array([0.5, decision.threshold, snapshot.cluster_threshold]))
     far = np.abs(logits_of(p)[:, None] - boundary).min(axis=1) // _WIDTH
-    accepted = np.flatnonzero(p >= decision.threshold)
-    evidence = snapshot.between(drawn.left[accepted], drawn.right[accepted])
-    numbers = (evidence[:, _NUMBERS] == Verdict.DIFFERENT).any(axis=1)
-    places: dict[Why, Ids] = {
-        "uncertain": np.flatnonzero(far <= 1 / _WIDTH), "number": accepted[numbers],
-        "accepted": accepted, "refused": np.flatnonzero(p < decision.threshold),
+    lots = np.argsort(_lots(drawn, seed))
+    nearest = lots[np.argsort(far[lots], kind="stable")]
+    accepted = p >= decision.threshold
+    sure, unsure = lots[accepted[lots]], lots[~accepted[lots]]
+    return {
+        "uncertain": _named(snapshot, drawn, nearest[far[nearest] <= 1 / _WIDTH]),
+        "number": chain.from_iterable(
+            _named(snapshot, drawn, _with_numbers(snapshot, drawn, sure[start : start + _FEW]))
+            for start in range(0, len(sure), _FEW)
+        ),
+        "accepted": _named(snapshot, drawn, sure), "refused": _named(snapshot, drawn, unsure),
     }  # fmt: skip
-    names = {node: min(snapshot.items(node)) for node in np.unique([drawn.left, drawn.right]).tolist()}
-    chance = [_chance(seed, names[a], names[b]) for a, b in zip(drawn.left.tolist(), drawn.right.tolist(), strict=True)]
-    told: dict[Why, list[_Option]] = {}
-    for why, some in places.items():
-        nearest = far[some] if why == "uncertain" else np.zeros(len(some))
-        order = sorted(zip(nearest.tolist(), [chance[at] for at in some.tolist()], some.tolist(), strict=True))
-        told[why] = [
-            (names[int(drawn.left[at])], names[int(drawn.right[at])], float(p[at])) for _, _, at in order
-        ]  # fmt: skip
-    return told
 
 
-def _chance(seed: int, left: str, right: str) -> bytes:
-    """A place by lot, the same for the same pair."""
-    return hashlib.blake2b(f"{seed}\0{left}\0{right}".encode(), digest_size=8).digest()
+def _named(snapshot: Snapshot, drawn: Draw, places: Ids) -> Iterator[_Option]:
+    """The pairs at some places of a draw, each node by the first of its items."""
+    for at in places.tolist():
+        left, right = (min(snapshot.items(int(ends[at]))) for ends in (drawn.left, drawn.right))
+        yield left, right, float(drawn.probabilities[at])
+
+
+def _with_numbers(snapshot: Snapshot, drawn: Draw, places: Ids) -> Ids:
+    """Those of some places of a draw whose pairs differ in a number."""
+    evidence = snapshot.between(drawn.left[places], drawn.right[places])
+    different = np.flatnonzero((evidence[:, _NUMBERS] == Verdict.DIFFERENT).any(axis=1))
+    return places[different]
+
+
+def _lots(drawn: Draw, seed: int) -> npt.NDArray[np.uint64]:
+    """A lot for each pair, the same for the same nodes: mixed as in SplitMix64 (Steele, Lea and Flood, 2014)."""
+    lots = np.full(len(drawn.left), seed & _WHOLE, np.uint64)
+    for ends in (drawn.left, drawn.right):
+        lots = (lots ^ ends.astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            lots = (lots ^ (lots >> np.uint64(shift))) * np.uint64(factor)
+        lots = lots ^ (lots >> np.uint64(31))
+    return lots
 
 
 def _proposed(snapshot: Snapshot, catalog: Catalog) -> Iterator[_Option]:
@@ -182,28 +216,33 @@ def _proposed(snapshot: Snapshot, catalog: Catalog) -> Iterator[_Option]:
             one.id for cluster in clusters - {item.cluster}
             for one in catalog.page(None, _MEMBERS, cluster=str(cluster)).items if snapshot.node(one.id) >= 0
         ]  # fmt: skip
-        pairs = _judged(snapshot, [(item.id, other) for other in others])
+        pairs = [one for one in _judged(snapshot, [(item.id, other) for other in others]) if one is not None]
         if pairs:
             yield max(pairs, key=lambda one: (one[2], one[1]))
 
 
 def _loose(snapshot: Snapshot, catalog: Catalog) -> Iterator[_Option]:
     """Of each cluster that holds together badly the least probable pair, loosest first."""
-    for cluster in catalog.clusters.page("loosest", limit=_CLUSTERS)[0]:
-        if cluster.cohesion is None:
-            return
-        items = [item.id for item in catalog.page(None, _MEMBERS, cluster=cluster.id).items]
-        pairs = _judged(snapshot, list(combinations([id for id in items if snapshot.node(id) >= 0], 2)))
-        if pairs:
-            yield min(pairs, key=lambda one: (one[2], one[0], one[1]))
+    loosest = [one.id for one in catalog.clusters.page("loosest", limit=_CLUSTERS)[0] if one.cohesion is not None]
+    for start in range(0, len(loosest), _AT_ONCE):
+        pairs, ends = list[tuple[str, str]](), [0]
+        for cluster in loosest[start : start + _AT_ONCE]:
+            ids = [item.id for item in catalog.page(None, _MEMBERS, cluster=cluster).items]
+            pairs += combinations([id for id in ids if snapshot.node(id) >= 0], 2)
+            ends.append(len(pairs))
+        judged = _judged(snapshot, pairs)
+        for first, stop in pairwise(ends):
+            of_titles = [one for one in judged[first:stop] if one is not None]
+            if of_titles:
+                yield min(of_titles, key=lambda one: (one[2], one[0], one[1]))
 
 
-def _judged(snapshot: Snapshot, pairs: Sequence[tuple[str, str]]) -> list[_Option]:
-    """The pairs of different titles among these, with their probabilities."""
+def _judged(snapshot: Snapshot, pairs: Sequence[tuple[str, str]]) -> list[_Option | None]:
+    """The pairs with their probabilities; None in place of one of equal titles."""
     ends = np.array([[snapshot.node(id) for id in pair] for pair in pairs], np.int64).reshape(-1, 2)
     probabilities = snapshot.decision.probability(snapshot.between(ends[:, 0], ends[:, 1])).tolist()
     several = zip(pairs, ends.tolist(), probabilities, strict=True)
-    return [(*pair, probability) for pair, (one, other), probability in several if one != other]
+    return [(*pair, probability) if one != other else None for pair, (one, other), probability in several]
 
 
 class _Said:
@@ -255,7 +294,13 @@ class _Said:
 
 
 def _names(id: str, title: str) -> list[tuple[str, str]]:
-    return [("item", id), ("title", key_of(title) or f"\0{id}")]
+    return [("item", id), ("title", _key_of(title) or f"\0{id}")]
+
+
+@lru_cache(maxsize=1 << 16)
+def _key_of(title: str) -> str:
+    """The same labels are read for every queue: their titles are cleaned once."""
+    return key_of(title)
 
 
 class _Queue:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -23,6 +23,8 @@ from embedder.errors import InputError
 
 Vectors = npt.NDArray[np.float32]
 Device = Literal["auto", "cpu", "gpu"]
+Way = Literal["exact", "sketch, re-scored exactly", "inverted file"]
+"""How a few queries are searched."""
 
 EXACT_UP_TO = 150_000  # rows; beyond, an exact self-search costs minutes and an inverted file seconds
 _WORTH = 1 / 8  # share of its lists that an inverted file may probe; exact search takes about 7 times less a row
@@ -33,6 +35,7 @@ _SKETCHED = 20_000  # rows from which a sketch is worth its making: it tells a r
 FEW = 256
 """Queries at once up to which the sketch is asked: what searches a catalogue by itself misses nothing."""
 _WANTED, _WIDER = 50, 10.0  # rows that the sketch is asked for at least, and how many it names for each of them
+_ASKED = 64  # queries on which a sketch's recall is measured
 _LESSON, _STEPS = 8_192, 8  # rows that a sketch is learnt from, and how often it is bettered: more changes nothing
 
 
@@ -56,10 +59,12 @@ class Sketch:
     Attributes:
         centroids: float32, shape (dimensions / 2, 16, 2).
         codes: of the rows, four bits of each two dimensions, uint8, shape (n, ceil(dimensions / 4)).
+        recall: share of the 50 nearest rows that searches of a sample of them found; None where not measured.
     """
 
     centroids: Vectors
     codes: npt.NDArray[np.uint8]
+    recall: float | None = None
 
 
 def check_vectors(vectors: Vectors, dimension: int | None = None) -> Vectors:
@@ -153,8 +158,21 @@ class VectorIndex:
 
     @property
     def exact(self) -> bool:
-        """Whether every search finds the true nearest rows."""
+        """Whether all vectors are read for a query; but for a few queries, where there is a sketch."""
         return not hasattr(self._index, "nprobe")
+
+    @property
+    def way(self) -> Way:
+        """How a few queries are searched."""
+        if self._sketched is not None:
+            return "sketch, re-scored exactly"
+        return "exact" if self.exact else "inverted file"
+
+    @property
+    def recall_of_few(self) -> float:
+        """The share of true nearest rows that a sample of searches of a few queries found; 1.0 where all are read."""
+        told = self._sketched
+        return self.recall if told is None or told.recall is None else told.recall
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -221,8 +239,15 @@ class VectorIndex:
         scan: Any = faiss.IndexPQFastScan
         sketch = faiss.IndexRefine(scan(plain), self._index)
         sketch.k_factor = _WIDER
-        self._sketched, self._sketch = kept, sketch
-        return kept
+        self._sketch = sketch
+        self._sketched = kept if kept.recall is not None else replace(kept, recall=self._sketch_recall())
+        return self._sketched
+
+    def _sketch_recall(self) -> float:
+        rows = np.sort(np.random.default_rng(0).choice(len(self), min(_ASKED, len(self)), replace=False))
+        queries = np.stack([self._index.reconstruct(row) for row in rows.tolist()])
+        true, found = (search(queries, min(_WANTED, len(self)))[0] for search in (self._index.search, self._search))
+        return _share_found(true, found)
 
     def _search(self, queries: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
         wanted = max(k, _WANTED)
@@ -326,13 +351,17 @@ def _probe_until(inverted: Any, flat: Any, vectors: Vectors, k: int, min_recall:
     sample = np.random.default_rng(0).choice(len(vectors), min(_SAMPLE, len(vectors)), replace=False)
     queries = vectors[np.sort(sample)]
     true_scores, _ = flat.search(queries, k)
-    # By score, not by id: a tie at rank k is no miss. The best of each is the row itself.
-    needed = np.maximum(true_scores[:, -1:] - 1e-6, floor)
-    expected = int((true_scores[:, 1:] >= needed).sum())
     inverted.nprobe = 8
     while True:
-        scores, _ = inverted.search(queries, k)
-        recall = int((scores[:, 1:] >= needed).sum()) / expected if expected else 1.0
+        recall = _share_found(true_scores, inverted.search(queries, k)[0], floor)
         if recall >= min_recall or inverted.nprobe >= inverted.nlist:
-            return min(1.0, recall)
+            return recall
         inverted.nprobe = min(inverted.nlist, int(inverted.nprobe * 1.5))
+
+
+def _share_found(true: Vectors, found: Vectors, floor: float = -1.0) -> float:
+    """How much of what exact search finds at or above a floor was found, by the scores of rows that search others."""
+    # By score, not by id: a tie at rank k is no miss. The best of each is the row itself.
+    needed = np.maximum(true[:, -1:] - 1e-6, floor)
+    expected = int((true[:, 1:] >= needed).sum())
+    return min(1.0, int((found[:, 1:] >= needed).sum()) / expected) if expected else 1.0

@@ -74,3 +74,11 @@ def test_figures_follow_the_labels(service: Service) -> None:
     assert [pair.probability for pair in point.above] == sorted(pair.probability for pair in point.above)
     assert all(pair.probability >= 0.4 for pair in point.above)
     assert all(pair.probability < 0.4 for pair in point.below)
+    encoder = service.encoder
+    before = encoder.encoded
+    service.catalog.labels.put([Label("농심 신라면", "오뚜기 진라면 순한맛", "different", "me", of="titles")])
+    again = explorer.look().labelled
+    assert len(again.same) == told + 1 and encoder.encoded - before <= 2, "what the last look knew is not encoded again"
+    fresh = Explorer(service).look().labelled
+    assert again.probabilities == pytest.approx(fresh.probabilities, abs=1e-3)
+    assert again.same.tolist() == fresh.same.tolist()

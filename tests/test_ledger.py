@@ -144,6 +144,22 @@ def test_a_job_that_is_at_work_is_not_deleted(jobs: Jobs) -> None:
     assert not jobs.delete(made.id)
 
 
+def test_jobs_that_ended_some_time_ago(tmp_path: Path) -> None:
+    now = [100.0]
+    with Catalog.open(tmp_path, clock=lambda: now[0]) as catalog:
+        jobs, made = catalog.jobs, list[str]()
+        for error in ("no", None, "no"):
+            made.append(jobs.create("match", {}).id)
+            jobs.claim()
+            jobs.end(made[-1], error=error)
+            now[0] += 10.0
+        waits = jobs.create("match", {})
+        assert jobs.ended(0.0) == made
+        assert jobs.ended(20.0) == made[:2] and jobs.ended(21.0) == made[:1] and jobs.ended(31.0) == []
+        jobs.cancel(waits.id)
+        assert jobs.ended(0.0) == [*made, waits.id]
+
+
 def test_requests_and_results_are_json(jobs: Jobs) -> None:
     with pytest.raises(InputError, match="expected what JSON can say"):
         jobs.create("match", {"k": float("nan")})

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from living import DECISION, TITLES
 
+import index.review
 from embedder.encoder import Encoder
 from embedder.errors import InputError
 from index.catalog import Catalog
+from index.clustering import Ids
+from index.correction import logits_of
 from index.ledger import Label
 from index.listings import Item
 from index.living import LivingMatcher, Pace
@@ -21,6 +24,7 @@ from index.nodes import key_of
 from index.reasons import reason
 from index.review import SHARES, Suggestion, draw, suggest
 from index.snapshot import Snapshot
+from index.wording import Numbers
 
 NEVER = Pace(least=10**6)
 
@@ -223,6 +227,75 @@ def test_items_that_come_hardly_change_the_draw(small: tuple[LivingMatcher, Cata
     after = draw(living.snapshot, 40)
     pairs = [set(zip(some.left.tolist(), some.right.tolist(), strict=True)) for some in (before, after)]
     assert len(pairs[0] & pairs[1]) > 0.8 * len(pairs[0])
+
+
+def test_a_draw_is_the_same_whether_its_pairs_were_judged_with_the_base_or_not(
+    small: tuple[LivingMatcher, Catalog],
+) -> None:
+    """Items came, went and have other titles since the base was made."""
+    living, catalog = small
+    item = catalog.get("i004")
+    assert item is not None
+    catalog.put([Item(f"new{n}", f"{title} 새로") for n, title in enumerate(TITLES[:6])])
+    catalog.put([Item("twin", TITLES[9]), replace(item, title=TITLES[20] + " 특별")])
+    catalog.delete(["i001", "i012"])
+    assert living.settle(60)
+    judged = living.snapshot
+    assert judged.base.pairs is not None and judged.strayed
+    plain = judged.retold(replace(judged.base, pairs=None), living.encoder.encode, judged.decision)
+    for nodes, seed in ((10**6, 0), (30, 1), (5, 2)):
+        one, other = draw(judged, nodes, seed), draw(plain, nodes, seed)
+        assert len(one.left) and one.left.tolist() == other.left.tolist()
+        assert one.right.tolist() == other.right.tolist()
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
+        ends = np.concatenate([one.left, one.right])
+        assert not judged.dead[ends].any()
+
+
+def test_what_the_base_knows_is_not_weighed_again(
+    small: tuple[LivingMatcher, Catalog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue costs the pairs that it looks at, not those of the draw."""
+    living, catalog = small
+    weighed = list[int]()
+    between = Snapshot.between
+
+    def counted(self: Snapshot, one: Ids, other: Ids) -> Numbers:
+        weighed.append(len(one))
+        return between(self, one, other)
+
+    monkeypatch.setattr(Snapshot, "between", counted)
+    assert len(draw(living.snapshot).left) and sum(weighed) == 0
+    catalog.put([Item("new", TITLES[0] + " 새로")])
+    assert living.settle(60)
+    weighed.clear()
+    node = living.snapshot.node("new")
+    drawn = draw(living.snapshot, 10**6)
+    assert 0 < sum(weighed) <= 2 * len(living.snapshot.ways(np.array([node]))[0])
+    assert node in drawn.right
+
+
+def test_how_much_is_looked_at_together_changes_nothing(
+    shop: tuple[LivingMatcher, Catalog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    living, catalog = shop
+    found = suggest(living, catalog, 60)
+    for name, value in (("_AT_ONCE", 1), ("_FEW", 3), ("_BLOCK", 50)):
+        monkeypatch.setattr(index.review, name, value)
+    again = suggest(living, catalog, 60)
+    assert ids(again) == ids(found)
+    assert [pair.why for pair in again] == [pair.why for pair in found]
+    assert [pair.probability for pair in again] == pytest.approx([pair.probability for pair in found], abs=1e-6)
+
+
+def test_the_nearest_to_the_boundary_come_first(shop: tuple[LivingMatcher, Catalog]) -> None:
+    living, catalog = shop
+    decision = living.snapshot.decision
+    boundary = logits_of(np.array([0.5, decision.threshold, living.snapshot.cluster_threshold]))
+    found = suggest(living, catalog, 30)
+    asked = logits_of(np.array([pair.probability for pair in found if pair.why == "uncertain"]))
+    far = np.abs(asked[:, None] - boundary).min(axis=1) // 0.25
+    assert len(far) > 5 and (np.diff(far) >= 0).all()
 
 
 # Odd catalogues

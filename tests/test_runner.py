@@ -21,6 +21,7 @@ from index.catalog import Catalog
 from index.ledger import Job
 from index.store import ConflictError, StorageError
 
+DAY = 24 * 3_600.0
 Do = Callable[[Job, Path, Told], Mapping[str, Any]]
 
 
@@ -190,10 +191,12 @@ def test_a_job_that_ends_the_service_again_and_again_fails(tmp_path: Path) -> No
 
 def test_stopping_in_order_does_not_count(tmp_path: Path) -> None:
     for _ in range(api.runner._TRIES + 2):
-        with Catalog.open(tmp_path) as catalog, running(catalog, until_told) as runner:
-            (job,) = catalog.jobs.page()[0] or [runner.submit("long", {})]
-            (runner.folder_of(job.id) / "at-work").unlink(missing_ok=True)
-            at_work(runner, job)
+        with Catalog.open(tmp_path) as catalog:
+            for before in tmp_path.glob("jobs/*/at-work"):
+                before.unlink()
+            with running(catalog, until_told) as runner:
+                (job,) = catalog.jobs.page()[0] or [runner.submit("long", {})]
+                at_work(runner, job)
     with Catalog.open(tmp_path) as catalog, running(catalog, lambda *_: {}):
         assert ended(catalog, job.id).state == "done"
 
@@ -240,6 +243,93 @@ def test_a_job_that_has_ended_is_deleted_with_its_files(catalog: Catalog) -> Non
         assert list(runner.folder.iterdir()) == []
 
 
+def test_jobs_that_ended_long_ago_are_forgotten_with_their_files(tmp_path: Path) -> None:
+    now = [0.0]
+
+    def do(job: Job, folder: Path, told: Told) -> Mapping[str, Any]:
+        if job.kind == "fails":
+            raise InputError("no")
+        (folder / "out").mkdir()
+        (folder / "out" / "made.csv").touch()
+        return {}
+
+    with Catalog.open(tmp_path, clock=lambda: now[0]) as catalog:
+        with running(catalog, do) as runner:
+            old = [ended(catalog, runner.submit(kind, {}).id).id for kind in ("works", "fails")]
+            cancelled = catalog.jobs.cancel(Runner(catalog, do).submit("stopped", {}).id).id
+            now[0] = 10.0
+            young = ended(catalog, runner.submit("works", {}).id).id
+        at_work = catalog.jobs.create("waits", {}), catalog.jobs.create("waits", {})
+        assert catalog.jobs.claim() == catalog.jobs.get(at_work[0].id)
+        for job in at_work:
+            (tmp_path / "jobs" / job.id).mkdir()
+        there = {young, *(job.id for job in at_work)}
+        now[0] = 2 * DAY + 9.0
+        for days, left in ((0, {*there, *old, cancelled}), (2, there)):
+            kept = Runner(catalog, do, keep_days=days)
+            assert kept.forget_old() == (3 if days else 0)
+            assert {job.id for job in catalog.jobs.page()[0]} == left
+            assert {path.name for path in runner.folder.iterdir()} == left
+        now[0] = 1_000 * DAY
+        assert kept.forget_old() == 1, "jobs that wait or run are never forgotten"
+        assert {path.name for path in runner.folder.iterdir()} == {job.id for job in at_work}
+
+
+def test_the_background_forgets_by_itself_and_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api.runner, "_TIDIED", 0.02)
+    now = [0.0]
+    with Catalog.open(tmp_path, clock=lambda: now[0]) as catalog:
+        runner = Runner(catalog, lambda *_: {}, at_once=2, keep_days=1)
+        runner.start()
+        try:
+            for _ in range(2):
+                job = ended(catalog, runner.submit("a", {}).id)
+                now[0] += 1.5 * DAY
+                until(lambda: catalog.jobs.get(job.id) is None)  # noqa: B023 - called here
+                until(lambda: not list(runner.folder.iterdir()))
+        finally:
+            runner.close()
+
+
+def test_what_was_forgotten_by_half_is_not_shown_and_goes_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The power fails between the row and the files."""
+    now = [0.0]
+    with Catalog.open(tmp_path, clock=lambda: now[0]) as catalog:
+        with running(catalog, lambda *_: {}) as runner:
+            job = ended(catalog, runner.submit("a", {}).id)
+        now[0] = 2 * DAY
+        kept = Runner(catalog, until_told, keep_days=1)
+        with monkeypatch.context() as patched:
+            patched.setattr("api.runner.shutil.rmtree", the_power_fails)
+            with pytest.raises(KeyboardInterrupt):
+                kept.forget_old()
+        assert catalog.jobs.get(job.id) is None and catalog.jobs.page()[0] == []
+        assert runner.folder_of(job.id).exists()
+        Runner(catalog, until_told, keep_days=1)
+        assert not runner.folder_of(job.id).exists()
+
+
+def the_power_fails(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_store_that_cannot_forget_still_runs_jobs(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api.runner, "_AGAIN", 0.01)
+
+    def full(_: float) -> list[str]:
+        raise StorageError("full", full=True)
+
+    monkeypatch.setattr(catalog.jobs, "ended", full)
+    runner = Runner(catalog, lambda *_: {"x": 1}, keep_days=1)
+    runner.start()
+    try:
+        assert ended(catalog, runner.submit("a", {}).id).result == {"x": 1}
+    finally:
+        runner.close()
+
+
 def test_a_failing_store_does_not_lose_an_end(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api.runner, "_AGAIN", 0.01)
     end, failing = catalog.jobs.end, iter([True, True, False])
@@ -283,7 +373,7 @@ def test_progress_never_goes_back_and_is_written_once_a_second(told_steps: list[
             assert now.total == 0 or now.done <= now.total
             assert now.eta_seconds is None or now.eta_seconds >= 0
             before = now
-    assert all(later - earlier >= 1 for (earlier, _), (later, _) in pairwise(written))
+    assert all(later >= earlier + 1.0 for (earlier, _), (later, _) in pairwise(written))  # as the runner adds
 
 
 def test_the_time_left_is_told_at_the_pace_so_far(monkeypatch: pytest.MonkeyPatch) -> None:

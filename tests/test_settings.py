@@ -39,7 +39,8 @@ OTHERS = {  # what a file, or the environment, may say instead of what holds by 
     "port": 0, "allowed_hosts": ["shop.example", "b.example"], "api_key": KEY, "threads": 3, "device": "cpu",
     "max_concurrency": 4, "max_queue": 0, "max_titles": 8, "max_connections": 9, "max_body_bytes": 2_048,
     "max_upload_bytes": 4_096,
-    "max_upload_rows": 7, "files": "f", "max_jobs": 2, "header_seconds": 1.5, "body_seconds": 2.5, "body_rate": 100,
+    "max_upload_rows": 7, "files": "f", "max_jobs": 2, "keep_jobs_days": 0, "header_seconds": 1.5,
+    "body_seconds": 2.5, "body_rate": 100,
     "drain_seconds": 3.5, "grace_seconds": 4, "log_format": "json", "log_level": "warning", "log_titles": True,
 }  # fmt: skip
 

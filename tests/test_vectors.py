@@ -351,6 +351,26 @@ def test_a_sketch_made_anew_from_what_was_kept_is_the_same(monkeypatch: pytest.M
     assert (one.ids == two.ids).all() and (one.scores == two.scores).all()
 
 
+def test_a_sketch_tells_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WIDER", 1.0)  # a worse one, so that it misses some
+    monkeypatch.setattr(module, "_ASKED", 250)
+    vectors = unit_rows(3_000, 32, spread=0.3)
+    plain, index = VectorIndex.from_vectors(vectors, device="cpu"), sketched(vectors, monkeypatch)
+    assert (plain.exact, plain.way, plain.recall_of_few) == (True, "exact", 1.0)
+    assert index.way == "sketch, re-scored exactly"
+    queries = vectors[np.sort(np.random.default_rng(0).choice(3_000, 250, replace=False))]
+    cosines = np.sort(queries @ vectors.T, axis=1)[:, ::-1][:, 1:50]  # the first is the row itself
+    found = index.search(queries, 50).scores[:, 1:]
+    expected = float((found >= cosines[:, -1:] - 1e-6).mean())
+    assert 0.3 < expected < 0.95 and index.recall_of_few == pytest.approx(expected, abs=1e-4)
+    kept = index.sketch()
+    assert kept is not None and kept.recall == index.recall_of_few
+    plain.sketch(replace(kept, recall=None))
+    assert plain.recall_of_few == kept.recall, "what was not kept is measured"
+    inverted = VectorIndex.from_vectors(vectors, exact=False, device="cpu")
+    assert (inverted.way, inverted.recall_of_few) == ("inverted file", inverted.recall)
+
+
 def test_many_queries_are_asked_of_the_sketch_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, queries = unit_rows(3_000, 32, spread=0.1), unit_rows(600, 32, 1, spread=0.1)
     index, told = sketched(vectors, monkeypatch), list[int]()
