@@ -134,7 +134,7 @@ def cluster(task: Task, tell: Progress) -> Result:
     return {
         "items": len(rows),
         "clusters": len(set(grouping.names)),
-        "threshold": decision.cluster_threshold if threshold is None else threshold,
+        "threshold": matcher.cluster_threshold if threshold is None else threshold,
         "model": encoder.fingerprint,
         "files": [name],
     }

@@ -78,11 +78,11 @@ async def model(service: Loaded) -> ModelResponse:
         dimensions=config.dimensions,
         precision=config.precision,
         threshold=living.decision.threshold,
-        cluster_threshold=living.decision.cluster_threshold,
+        cluster_threshold=snapshot.cluster_threshold,
         promises=[Promised(**vars(promise)) for promise in living.decision.promises],
         items=len(snapshot),
         revision=snapshot.revision,
-        index=IndexInfo(exact=index.exact, recall=index.recall),
+        index=IndexInfo(exact=index.way == "exact", recall=index.recall_of_few, search=index.way),
     )
 
 
@@ -92,7 +92,7 @@ def _cluster(service: Service, asked: ClusterRequest) -> ClusterResponse:
     matcher = Matcher.from_items(ids, titles, living.encoder, living.decision, device=service.settings.device)
     threshold, proof = _asked(living.decision, asked)
     if threshold is None:
-        threshold = living.decision.cluster_threshold
+        threshold = matcher.cluster_threshold
     members: dict[str, list[str]] = {}
     for id, cluster_id in zip(ids, matcher.cluster(threshold), strict=True):
         members.setdefault(cluster_id, []).append(id)

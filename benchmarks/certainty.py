@@ -17,9 +17,10 @@ from benchmarks.bootstrap import Interval, Resamples, Values
 from benchmarks.measures import mean
 from index.clustering import Edges, Ids, connected_components
 from index.decision import Decision
+from index.prior import prior_shift
 from index.scene import JudgedPairs, Scene
 from index.vectors import Neighbours
-from training.decide import GRID, TARGETS, Pool, accept, clusters_of, reliability, row_lists
+from training.decide import GRID, TARGETS, Pool, clusters_of, own_clusters, own_rows, reliability, row_lists
 from training.evaluate import Pairs, bcubed_rows, pairs_of, row_curve, row_scores
 from training.labels import Labelled
 from training.pools import Background, Encode
@@ -223,7 +224,7 @@ def _at_size(judged: JudgedPool, decision: Decision) -> PoolSize:
     curve = row_curve(judged.lists, pool.labels, pool.rows)
     threshold = float(curve.thresholds[curve.best])
     best = row_scores(judged.lists, pool.labels, pool.rows, threshold).f1
-    shipped = row_scores(accept(decision, judged.lists), pool.labels, pool.rows, 0.5).f1
+    shipped = row_scores(own_rows(decision, pool, judged.pairs), pool.labels, pool.rows, 0.5).f1
     interval = judged.draws().interval
     return PoolSize(
         len(pool.labels), len(pool.rows), interval(mean, shipped, ones), interval(mean, best, ones), threshold,
@@ -291,7 +292,7 @@ def measure_purity(judged: JudgedPool, decision: Decision, grid: Sequence[float]
     pool = judged.pool
     curve = [_clustering(judged, t, clusters_of(pool, judged.pairs, t)) for t in map(float, grid)]
     components = [_clustering(judged, t, _components(pool, judged.pairs.edges, t)) for t in map(float, grid)]
-    own = decision.cluster_threshold
+    own = decision.clusters_from(prior_shift(pool.scene.nodes, judged.pairs))
     return Purity(
         pool.name, _clustering(judged, own, clusters_of(pool, judged.pairs, own)),
         max(curve, key=_f1), _pure(curve), max(components, key=_f1), _pure(components), curve,
@@ -332,7 +333,7 @@ def inject(
     pool = judged.pool
     dirtied = [_with_false_edges(judged, decision.threshold, share, seed) for seed in range(draws)]
     ways: list[tuple[str, float, Callable[[JudgedPairs], Ids]]] = [
-        ("as shipped", decision.cluster_threshold, lambda p: clusters_of(pool, p, decision.cluster_threshold)),
+        ("as shipped", decision.cluster_threshold, lambda p: own_clusters(decision, pool, p)),
         ("connected components", components_threshold, lambda p: _components(pool, p.edges, components_threshold)),
     ]
     found = []

@@ -92,7 +92,7 @@ def dongil(options: Options) -> Run:
     def run() -> dict[str, Any]:
         matcher = matchers.Matcher.from_items([str(row) for row in range(len(titles))], titles, encoder)
         near = pools.probable(matcher, np.arange(len(titles)))
-        accepted = pools.accepted(matcher.decision, near)
+        accepted = pools.accepted(matcher, near)
         clusters = np.unique(matcher.cluster(), return_inverse=True)[1]
         k = options["k"]  # as many as the others' lists may hold
         _write(options, near.ids[:, :k], near.scores[:, :k], accepted=accepted.ids, shipped=clusters)

@@ -26,7 +26,7 @@ from index.reasons import reason
 from index.traits import SIZES
 from index.vectors import Neighbours
 from index.words import words
-from training.decide import Pool, accept, clusters_of
+from training.decide import Pool, accept, own_clusters, own_rows
 from training.evaluate import pairs_of, row_curve
 
 OPTIONS = ("colour", "flavour", "generation", "gender", "edition")
@@ -179,7 +179,7 @@ def measure_hard_pairs(judged: JudgedPool, validation: Ids, decision: Decision) 
     codes = np.unique(np.asarray(pool.labels), return_inverse=True)[1].astype(np.int64)
     asked = np.zeros(len(codes), bool)
     asked[pool.rows] = True
-    shipped = _pairs(accept(decision, judged.lists), codes, pool.rows)
+    shipped = _pairs(own_rows(decision, pool, judged.pairs), codes, pool.rows)
     ways = {
         PLAIN: _by_cosine(pool, validation, codes),
         SHIPPED: shipped,
@@ -189,7 +189,7 @@ def measure_hard_pairs(judged: JudgedPool, validation: Ids, decision: Decision) 
             )
             for promise in decision.promises
         },
-        CLUSTERS: _within(clusters_of(pool, judged.pairs, decision.cluster_threshold), asked),
+        CLUSTERS: _within(own_clusters(decision, pool, judged.pairs), asked),
     }
     return HardPairs(
         pool.name, len(codes), len(pool.rows), *masks.count(codes, asked),

@@ -20,6 +20,7 @@ from index.clustering import Edges, connected_components
 from index.decision import Decision
 from index.evidence import EVIDENCE, STANDING
 from index.nodes import Nodes, row_edges, row_neighbours
+from index.prior import prior_shift
 from index.scene import Scene
 from index.vectors import Neighbours
 from index.wording import WORDING, Numbers
@@ -173,7 +174,8 @@ def measure_parts(
     """Learn and judge every step.
 
     Steps up to the last accept from one probability on, the same for all sets, that the validation rows chose; the
-    last lets each row choose the set of its best expected F1, and so do those with one part left out.
+    last but one lets each row choose the set of its best expected F1, and the last, as those with one part left out,
+    takes each catalogue's prior into account besides.
     """
 
     def learn(columns: Sequence[str]) -> tuple[list[Pool], Decision]:
@@ -194,12 +196,14 @@ def measure_parts(
         test, decision = learn([column for name in names[: at + 1] for column in PARTS[name]])
         scored[name_of(part)] = _judge(test, decision, decision.threshold)
         if at == len(names) - 2:
-            left_out[names[-1]] = _judge(test, decision, None)
-    every = "+ expected F1 of each row"
-    scored[every] = _judge(test, decision, None)
+            left_out[names[-1]] = _judge(test, decision, None, prior=True)
+    scored["+ expected F1 of each row"] = _judge(test, decision, None)
+    every = "+ prior of each catalogue"
+    scored[every] = _judge(test, decision, None, prior=True)
     for part in names[:-1]:
         say(f"all but {part}")
-        left_out[part] = _judge(*learn([column for name in names if name != part for column in PARTS[name]]), None)
+        seen = [column for name in names if name != part for column in PARTS[name]]
+        left_out[part] = _judge(*learn(seen), None, prior=True)
     draws = {pool.name: Resamples([pool.labels[row] for row in pool.rows.tolist()]) for pool in material.test}
     order = list(scored)
     steps = [_rung(name, scored, before, draws) for name, before in zip(order, ["", *order], strict=False)]
@@ -236,13 +240,16 @@ def _by_cosine(material: Material) -> dict[str, _Scored]:
     return found
 
 
-def _judge(pools: Sequence[Pool], decision: Decision, threshold: float | None) -> dict[str, _Scored]:
+def _judge(
+    pools: Sequence[Pool], decision: Decision, threshold: float | None, *, prior: bool = False
+) -> dict[str, _Scored]:
     found = {}
     for pool in pools:
         pairs = pool.scene.judge(decision)
-        accepted = accept(decision, row_lists(pool, pairs), threshold)
+        shift = prior_shift(pool.scene.nodes, pairs) if prior else 0.0
+        accepted = accept(decision, row_lists(pool, pairs), threshold, shift=shift)
         f1 = row_scores(accepted, pool.labels, pool.rows, 0.5).f1
-        clusters = clusters_of(pool, pairs, decision.cluster_threshold)
+        clusters = clusters_of(pool, pairs, decision.clusters_from(shift))
         found[pool.name] = _Scored(f1, *bcubed_rows(clusters, pool.labels, pool.rows))
     return found
 

@@ -135,7 +135,7 @@ def _clusters(report: RecallReport) -> bytes:
                 x, y = [point[0] for point in curves[measure]], [point[column] for point in curves[measure]]
                 one.plot(x, y, line, color=colour, markersize=3, label=label, alpha=1 if measure == "bcubed" else 0.6)
             one.axvline(model.decision.cluster_threshold, color=colour, linestyle=":")
-            one.set_title(f"{words} (dotted: the model's own threshold)", fontsize=10)
+            one.set_title(f"{words} (dotted: the model's own threshold, before the prior)", fontsize=10)
             one.set_xlabel("threshold: mean probability between two clusters")
             one.set_ylim(0, 1.02)
             one.grid(alpha=0.25)

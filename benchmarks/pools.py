@@ -148,7 +148,7 @@ class Pool:
 
     def accept(self, judged: Judged) -> Judged:
         """What the decision accepts of lists by probability where no threshold is named; scored 1."""
-        return replace(judged, neighbours=accepted(self.matcher.decision, judged.neighbours))
+        return replace(judged, neighbours=accepted(self.matcher, judged.neighbours))
 
     def clusters(self, threshold: float | None = None) -> Rows:
         """The cluster of each row, int64, at a mean probability above 0; the decision's own by default."""
@@ -184,9 +184,10 @@ def probable(matcher: Matcher, rows: Rows) -> Neighbours:
     return Neighbours(np.where(np.isfinite(scores), np.take_along_axis(lists.ids, order, 1), -1), scores)
 
 
-def accepted(decision: Decision, lists: Neighbours) -> Neighbours:
-    """What a decision accepts of lists by probability where no threshold is named; scored 1."""
-    counts = decision.accepted(np.where(lists.ids >= 0, lists.scores, 0).astype(np.float64))
+def accepted(matcher: Matcher, lists: Neighbours) -> Neighbours:
+    """What a catalogue accepts of its rows' lists by probability where no threshold is named; scored 1."""
+    probabilities = np.where(lists.ids >= 0, lists.scores, 0).astype(np.float64)
+    counts = matcher.decision.accepted(probabilities, shift=matcher.shift)
     taken = np.arange(lists.ids.shape[1]) < counts[:, None]
     return Neighbours(np.where(taken, lists.ids, -1), np.where(taken, 1, -np.inf).astype(np.float32))
 

@@ -117,6 +117,7 @@ def cluster(options: Options) -> Run:
     matchers, scenes, clustering = (import_module(f"index.{name}") for name in ("matcher", "scene", "clustering"))
     cohesion, blending, nodes = (import_module(f"index.{name}") for name in ("cohesion", "blending", "nodes"))
     evidence, index = import_module("index.evidence"), import_module("index.vectors").VectorIndex
+    priors = import_module("index.prior")
     bundle = import_module("embedder.bundle").load_bundle(options["model"])
     threads = import_module("embedder.encoder").available_cpus()
     decision = import_module("index.decision").Decision.of(bundle, threads=threads)
@@ -142,11 +143,12 @@ def cluster(options: Options) -> Run:
             probabilities[block] = decision.probability(gathered)
             seconds["probability"] += lap()
         judged = scenes.judged_pairs(len(titles), pairs, probabilities, apart)
-        limit, keys = decision.cluster_threshold, np.array(titles, object)
+        shift = priors.prior_shift(every, judged)
+        limit, keys = decision.clusters_from(shift), np.array(titles, object)
         clusters = cohesion.cohesive_clusters(len(titles), judged.edges, limit, apart=judged.apart, keys=keys)
         seconds["cluster"] = lap()
         lists = clustering.lists_of(len(titles), judged.edges, _LISTED)
-        decision.accepted(np.where(lists.ids >= 0, lists.scores, 0).astype(np.float64))
+        decision.accepted(np.where(lists.ids >= 0, lists.scores, 0).astype(np.float64), shift=shift)
         seconds["choice"] = lap()
         told.append(seconds)
         return {"clusters": len(np.unique(clusters)), "pairs": len(pairs), "phases": told}

@@ -112,6 +112,11 @@ class Answerer(ABC):
 
     decision: Decision
 
+    @property
+    @abstractmethod
+    def shift(self) -> float:
+        """Logits by which the catalogue's own pairs are more probable than evidence has it; see ``index.prior``."""
+
     def match(self, titles: Sequence[str], *, k: int = 10, threshold: float | None = None) -> list[list[Match]]:
         """The items that are the same product as each title: ``matches`` of ``answer``, whose arguments these are."""
         return [one.matches for one in self.answer(titles, k=k, threshold=threshold)]
@@ -128,9 +133,10 @@ class Answerer(ABC):
 
     def answers(self, asks: Sequence[Ask]) -> list[Answer]:
         """What the catalogue has to say to each of some titles. One that it holds is answered as its row is judged."""
-        every = self._judge([ask.title for ask in asks])
+        own = [self._node(key_of(ask.title)) for ask in asks]
+        every = self._judge([ask.title for ask in asks], np.array(own, np.int64))
         answers = []
-        for ask, judged, accepted in zip(asks, every, self._accepted(asks, every), strict=True):
+        for ask, judged, accepted in zip(asks, every, self._accepted(asks, own, every), strict=True):
             matches = self._told(ask.title, judged[:accepted], ask.k)
             misses = self._told(ask.title, judged[accepted:], ask.near_misses)
             answers.append(Answer(matches, misses))
@@ -149,7 +155,7 @@ class Answerer(ABC):
             told += [Match(*self._item(item), score, probability, why) for item in items]
         return told
 
-    def _accepted(self, asks: Sequence[Ask], every: Sequence[Sequence[Judged]]) -> list[int]:
+    def _accepted(self, asks: Sequence[Ask], own: Sequence[int], every: Sequence[Sequence[Judged]]) -> list[int]:
         """How many of the candidate nodes of each title, most probable first, are accepted."""
         counts: list[int] = []
         choosing: list[tuple[int, list[int], list[float]]] = []
@@ -164,13 +170,14 @@ class Answerer(ABC):
         table = np.zeros((len(choosing), max((len(listed) for _, _, listed in choosing), default=0)))
         for at, (_, _, listed) in enumerate(choosing):
             table[at, : len(listed)] = listed
-        for (row, sizes, _), items in zip(choosing, self.decision.accepted(table).tolist(), strict=True):
+        shift = np.array([self.shift if own[row] >= 0 else 0.0 for row, _, _ in choosing])
+        chosen = self.decision.accepted(table, shift=shift).tolist()
+        for (row, sizes, _), items in zip(choosing, chosen, strict=True):
             counts[row] = bisect_left(list(accumulate(sizes)), items) + 1 if items else 0
         return counts
 
-    def _judge(self, titles: Sequence[str]) -> list[list[Judged]]:
-        """Candidate nodes of each title, most probable first."""
-        asked = np.array([self._node(key_of(title)) for title in titles], np.int64)
+    def _judge(self, titles: Sequence[str], asked: Ids) -> list[list[Judged]]:
+        """Candidate nodes of each title, most probable first; ``asked`` is the title's own node, -1 for none."""
         judged: list[list[Judged]] = [[] for _ in titles]
         fresh, known = np.flatnonzero(asked < 0), np.flatnonzero(asked >= 0)
         if len(fresh):

@@ -108,7 +108,7 @@ def compare(catalog: Catalog, old: Snapshot, new: Snapshot, pairs: JudgedPairs) 
     with catalog.snapshot():
         ties, places = ties_of(catalog), standing(catalog, new.base)
     before = {id: cluster for id, cluster in places.items() if cluster is not None}
-    after = _after(new.base, pairs, ties, before, new.decision.cluster_threshold)
+    after = _after(new.base, pairs, ties, before, new.cluster_threshold)
     old_sizes, new_sizes = Counter(before.values()), Counter(after.values())
     both_sizes = Counter((before[id], after[id]) for id in before)
     return Comparison(

@@ -41,6 +41,12 @@ def doubted(probabilities: npt.NDArray[np.float64], contradicting: npt.NDArray[n
     return np.asarray(np.where(contradicting & (probabilities < _LIKELY), probabilities / 2, probabilities))
 
 
+def shifted(probabilities: npt.NDArray[np.float64], by: float | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Probabilities whose logits are moved by ``by``; 0 and 1 stay; same shape."""
+    odds = np.exp(by) * probabilities
+    return np.asarray(odds / (odds + 1 - probabilities))
+
+
 @dataclass(frozen=True)
 class Promise:
     """A precision that held-out products have proven.
@@ -66,7 +72,8 @@ class Decision:
         blend: how vectors are blended before they are compared.
         threshold: the probability from which a pair is accepted where one threshold is to hold for all rows; by default
             each row's own choice holds, see ``accepted``.
-        cluster_threshold: the least mean probability between two clusters that makes them one.
+        cluster_threshold: the least mean probability between two clusters that makes them one, in a catalogue of the
+            usual prior; see ``clusters_from``.
         slope, intercept: probability = sigmoid(slope * artanh(blended cosine) + intercept) for a bundle without a
             probability model: Platt scaling (1999) of a score that is first stretched towards its ends, because
             blending crowds the cosines of one product near 1.
@@ -107,20 +114,34 @@ class Decision:
         logits = self.slope * stretched(scores) + self.intercept
         return np.asarray(1 / (1 + np.exp(-np.clip(logits, -500, 500))))
 
-    def accepted(self, probabilities: npt.NDArray[np.float64], threshold: float | None = None) -> npt.NDArray[np.int64]:
+    def accepted(
+        self,
+        probabilities: npt.NDArray[np.float64],
+        threshold: float | None = None,
+        shift: float | npt.NDArray[np.float64] = 0.0,
+    ) -> npt.NDArray[np.int64]:
         """How many of each row's candidates are the same product, best first; int64, shape (rows,).
 
         Args:
             probabilities: shape (rows, candidates), descending, 0 where there are no more.
             threshold: the probability from which they are; None for the set of the best expected F1 of each row.
+            shift: logits by which that choice takes pairs to be more probable, of all rows or of each; see
+                ``index.prior``.
 
         Raises:
             InputError: the threshold is no probability.
         """
         if threshold is None:
-            return accepted_by_expected_f1(probabilities)
+            return accepted_by_expected_f1(shifted(probabilities, np.reshape(shift, (-1, 1))))
         check_threshold(threshold)
         return np.asarray(((probabilities >= threshold) & (probabilities > 0)).sum(axis=1), np.int64)
+
+    def clusters_from(self, shift: float) -> float:
+        """The least mean probability between clusters of a catalogue that makes them one; ``shift`` as in ``accepted``.
+
+        The evidence of a pair that the shift takes to be more probable may be weaker.
+        """
+        return float(shifted(np.array([self.cluster_threshold]), -shift)[0]) if shift else self.cluster_threshold
 
     def promised(self, precision: float) -> Promise:
         """The loosest threshold whose proven precision is at least the one asked for.

@@ -80,7 +80,7 @@ class _Clusters:
 
     def __init__(self, catalog: Catalog, snapshot: Snapshot, ties: Ties) -> None:
         self._catalog, self._snapshot, self._ties = catalog, snapshot, ties
-        self._threshold = snapshot.decision.cluster_threshold
+        self._threshold = snapshot.cluster_threshold
         self._of: dict[str, str | None] = {}
         self._members: dict[str, _Members] = {}
         self._proposed: set[frozenset[str]] = set()

@@ -40,7 +40,7 @@ from index.traits import TraitTable
 from index.vectors import Device, Neighbours, Sketch, VectorIndex, Vectors
 from index.wording import Wording
 
-FORMAT = 3
+FORMAT = 4
 """To be raised whenever titles come to be taken apart in another way."""
 _ALIASES = Path(__file__).with_name("aliases.csv")
 _ROWS = ("starts", "grams", "weights", "lengths", "masses")
@@ -73,7 +73,7 @@ def keep(base: Base, file: Path, blend: BlendConfig, background: npt.NDArray[np.
     scene, crowd = base.scene, base.scene.side.crowd
     texts = {"texts": scene.nodes.texts, "keys": [*base.keys], "nodes": [*base.keys.values()]}
     arrays = {
-        "about": _bytes({"base": _about(blend, background), "revision": base.revision}),
+        "about": _bytes({"base": _about(blend, background), "revision": base.revision, "shift": base.shift}),
         "texts": _bytes(texts), "numbers": base.numbers, "crowded": base.crowded,
         "neighbour_ids": scene.blended.neighbours.ids.astype(np.int32),
         "neighbour_scores": scene.blended.neighbours.scores,
@@ -121,12 +121,14 @@ def read_kept(
         about = json.loads(arrays["about"].tobytes())
         if about["base"] != _about(blend, background) or about["revision"] > loaded.revision:
             return None
-        return _restored(arrays, loaded, blend, device)
+        return _restored(arrays, about["shift"], loaded, blend, device)
     except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, struct.error, zipfile.BadZipFile):
         return None
 
 
-def _restored(arrays: Arrays, loaded: Loaded, blend: BlendConfig, device: Device) -> tuple[Base, Loaded] | None:
+def _restored(
+    arrays: Arrays, shift: float, loaded: Loaded, blend: BlendConfig, device: Device
+) -> tuple[Base, Loaded] | None:
     told, numbers = json.loads(arrays["texts"].tobytes()), arrays["numbers"]
     by_number = np.argsort(numbers)
     at = np.minimum(np.searchsorted(numbers, loaded.nodes, sorter=by_number), max(len(numbers) - 1, 0))
@@ -145,7 +147,8 @@ def _restored(arrays: Arrays, loaded: Loaded, blend: BlendConfig, device: Device
     nodes = Nodes(texts, node_of[items], readable(vectors))
     index = VectorIndex.from_vectors(vectors, k=blend.k, floor=FLOOR, device=device)
     if "sketch_codes" in arrays:
-        index.sketch(Sketch(arrays["sketch_centroids"], arrays["sketch_codes"]))
+        recall = float(arrays["sketch_recall"]) if "sketch_recall" in arrays else None  # older files do not tell
+        index.sketch(Sketch(arrays["sketch_centroids"], arrays["sketch_codes"], recall))
     near = Neighbours(arrays["neighbour_ids"].astype(np.int64), arrays["neighbour_scores"])
     blended = Blended((vectors, *(arrays[f"stage{1 + at}"] for at in range(blend.stages))), near)
     crowd = Crowd(arrays["crowd_nearest"].astype(np.int64), arrays["crowd_scores"])
@@ -153,7 +156,7 @@ def _restored(arrays: Arrays, loaded: Loaded, blend: BlendConfig, device: Device
     pairs = Edges(left, right, arrays["edge_scores"])
     scene = Scene(nodes, index, blended, kept=(pairs, crowd, _to_wording(arrays)))
     base = Base(
-        ids, titles, scene, numbers, keys, loaded.revision, arrays["crowded"], _to_pairs(arrays, nodes.readable)
+        ids, titles, scene, numbers, keys, loaded.revision, arrays["crowded"], _to_pairs(arrays, nodes.readable), shift
     )
     rest = np.flatnonzero(node_of < 0)
     others = Loaded(
@@ -228,7 +231,8 @@ def _of_edges(scene: Scene) -> dict[str, npt.NDArray[Any]]:
     two = edges.left != edges.right
     ends = {"edge_left": edges.left, "edge_right": edges.right}
     told = {name: end[two].astype(np.int32) for name, end in ends.items()} | {"edge_scores": edges.scores[two]}
-    return told if sketch is None else {**told, "sketch_centroids": sketch.centroids, "sketch_codes": sketch.codes}
+    of_sketch = {} if sketch is None else vars(sketch)
+    return told | {f"sketch_{name}": np.asarray(value) for name, value in of_sketch.items()}
 
 
 def _of_pairs(pairs: JudgedPairs | None) -> dict[str, npt.NDArray[Any]]:

@@ -260,7 +260,7 @@ class LivingMatcher:
 
     def _judged(self, base: Base, progress: Progress) -> tuple[Base, JudgedPairs]:
         pairs = base.scene.judge(self.decision, progress)
-        return base.with_crowds(pairs, self.decision.cluster_threshold), pairs
+        return base.judged(pairs, self.decision), pairs
 
     def _keep(self, base: Base) -> None:
         file = file_of(self.catalog.folder, self.encoder.fingerprint, self.digest)
@@ -269,7 +269,7 @@ class LivingMatcher:
     def _cluster(self, base: Base, pairs: JudgedPairs, progress: Progress) -> int:
         """Cluster everything anew, and note that this was done."""
         catalog, fingerprint = self.catalog, self.encoder.fingerprint
-        moved = regroup(catalog, base, pairs, self.decision.cluster_threshold, progress)
+        moved = regroup(catalog, base, pairs, self.decision.clusters_from(base.shift), progress)
         if self._unclustered():
             catalog.activations.clustered(fingerprint, self.digest)
         catalog.forget_deleted(catalog.followers.passed())

@@ -33,6 +33,7 @@ from index.decision import Decision
 from index.evidence import Side, gather, worth_a_look
 from index.grouping import Grouping, group_items
 from index.nodes import Nodes, key_of
+from index.prior import prior_shift
 from index.scene import JudgedPairs, Progress, Scene, readable
 from index.vectors import Device, Neighbours, VectorIndex, Vectors
 
@@ -159,6 +160,16 @@ class Matcher(Answerer):
         """The catalogue's candidate pairs, judged; worked out once, so that another threshold costs seconds."""
         return self.scene.judge(self.decision, self._progress)
 
+    @cached_property
+    def shift(self) -> float:
+        """Logits by which the catalogue's own pairs are more probable than their evidence has it."""
+        return prior_shift(self.nodes, self.pairs)
+
+    @property
+    def cluster_threshold(self) -> float:
+        """The least mean probability that makes two clusters one, where none is named."""
+        return self.decision.clusters_from(self.shift)
+
     def cluster(self, threshold: float | None = None) -> list[str]:
         """The cluster of each item, in the items' order: ``names`` of ``group``, whose argument this is."""
         return self.group(threshold).names
@@ -170,13 +181,13 @@ class Matcher(Answerer):
         of them contradicts itself on a quantity or a model code.
 
         Args:
-            threshold: the least mean probability, above 0; the decision's by default.
+            threshold: the least mean probability, above 0; ``cluster_threshold`` by default.
             one_per: a value of each item, such as its seller; see ``index.grouping``.
 
         Raises:
             InputError: the threshold is no probability, or 0; another number of values than items.
         """
-        threshold = self.decision.cluster_threshold if threshold is None else threshold
+        threshold = self.cluster_threshold if threshold is None else threshold
         return group_items(self.nodes, self.pairs, self.ids, threshold, one_per)
 
     def save(self, folder: str | Path) -> None:

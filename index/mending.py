@@ -64,7 +64,7 @@ class _Region:
 
     def __init__(self, catalog: Catalog, snapshot: Snapshot, web: Web, ties: Ties) -> None:
         self._clusters, self._snapshot, self._web, self._ties = catalog.clusters, snapshot, web, ties
-        self._threshold = snapshot.decision.cluster_threshold
+        self._threshold = snapshot.cluster_threshold
         self._nodes: set[int] = set()
         self._items: dict[str, tuple[str, str | None]] = {}
         self._to: dict[str, str] = {}

@@ -29,6 +29,7 @@ from index.decision import Decision
 from index.evidence import Side, worth_a_look
 from index.fresh import Fresh, blended_by, merged, nearest, without
 from index.nodes import Nodes, key_of
+from index.prior import prior_shift
 from index.scene import JudgedPairs, Progress, Scene, readable
 from index.vectors import Device, Vectors
 from index.wording import Numbers
@@ -50,6 +51,7 @@ class Base:
         crowded: which nodes have so many probable candidates that more would not have been found; see
             ``index.cohesion``.
         pairs: its pairs, judged; None before they are.
+        shift: logits by which they are more probable than their evidence has it; 0 before they are judged.
     """
 
     ids: list[str]
@@ -60,6 +62,7 @@ class Base:
     revision: int
     crowded: Flags
     pairs: JudgedPairs | None = None
+    shift: float = 0.0
 
     @classmethod
     def of(
@@ -80,12 +83,13 @@ class Base:
         none = np.zeros(len(order), bool)
         return cls(loaded.ids, loaded.titles, scene, loaded.nodes[order], keys_of(texts), loaded.revision, none)
 
-    def with_crowds(self, pairs: JudgedPairs, threshold: float) -> Base:
-        """The base that knows its judged pairs, and by them its crowded nodes."""
-        strong = pairs.edges.over(threshold)
+    def judged(self, pairs: JudgedPairs, decision: Decision) -> Base:
+        """The base that knows its judged pairs, and by them its prior and its crowded nodes."""
+        shift = prior_shift(self.scene.nodes, pairs)
+        strong = pairs.edges.over(decision.clusters_from(shift))
         ends = np.concatenate([strong.left, strong.right])
         crowded = np.bincount(ends, minlength=len(self.scene.nodes.texts)) >= REACH
-        return replace(self, crowded=crowded, pairs=pairs)
+        return replace(self, crowded=crowded, pairs=pairs, shift=shift)
 
     def warm(self) -> None:
         """Work out now what the first requests would wait for otherwise."""
@@ -258,6 +262,16 @@ class Snapshot(Answerer):
         at, near = self._ways(nodes)
         evidence = self.between(nodes[at], near)
         return at, near, self.decision.probability(evidence), self.decision.contradictions(evidence)
+
+    @property
+    def shift(self) -> float:
+        """Logits by which pairs of its own items are more probable than their evidence has it."""
+        return self.base.shift
+
+    @property
+    def cluster_threshold(self) -> float:
+        """The least mean probability that makes two clusters one."""
+        return self.decision.clusters_from(self.shift)
 
     @property
     def nodes(self) -> Ids:

@@ -67,7 +67,7 @@ class Upkeep:
         if base.pairs is None or not snapshot.strayed:
             return
         if self._web is None or self._web.base is not base:
-            self._web, self._stale = Web(base, base.pairs, snapshot.decision.cluster_threshold), set()
+            self._web, self._stale = Web(base, base.pairs, snapshot.cluster_threshold), set()
             give_back()  # the web before held the base before
         self._stale.update(self._web.take_up(snapshot).tolist())
         mend(self._catalog, snapshot, self._web, self._stale, self._ties)

@@ -14,7 +14,7 @@ from embedder.errors import InputError
 from index.answers import Ask, Match, assigned
 from index.clustering import lists_of
 from index.matcher import Matcher
-from index.nodes import row_neighbours
+from index.nodes import key_of, row_neighbours
 
 Items = list[tuple[str, str]]
 
@@ -88,10 +88,26 @@ def test_each_title_gets_its_own_set_unless_a_threshold_is_given(matcher: Matche
     for threshold in (0.2, 0.6, 1.0):
         some = matcher.match(queries, k=1000, threshold=threshold)
         assert some == [[match for match in matches if match.probability >= threshold] for matches in everything]
-    for chosen, every in zip(matcher.match(queries, k=1000), everything, strict=True):
+    own = {key_of(title) for title in matcher.titles}
+    for query, chosen, every in zip(queries, matcher.match(queries, k=1000), everything, strict=True):
         assert chosen == every[: len(chosen)]
-        (count,) = matcher.decision.accepted(np.array([[match.probability for match in every]]).reshape(1, -1))
+        chances = np.array([match.probability for match in every]).reshape(1, -1)
+        (count,) = matcher.decision.accepted(chances, shift=matcher.shift if key_of(query) in own else 0.0)
         assert len(chosen) == count
+
+
+def test_the_prior_of_a_catalogue_binds_its_own_titles_and_no_others(encoder: Encoder) -> None:
+    """A catalogue of one listing a product may be asked by sellers who have them all."""
+    titles = [f"농심 신라면 120g {count}개입" for count in range(2, 160)]
+    alone = Matcher.from_items([str(row) for row in range(len(titles))], titles, encoder)
+    neutral = Matcher.from_items(alone.ids, titles, encoder)
+    neutral.__dict__["shift"] = 0.0
+    alone.__dict__["shift"] = -1.0
+    strangers = ["신라면 120g 농심 5봉", "(무료배송) 농심 신라면 40개"]
+    assert alone.match(strangers, k=50) == neutral.match(strangers, k=50)
+    strict, usual = (sum(map(len, one.match(titles[:40], k=50))) for one in (alone, neutral))
+    assert strict < usual
+    assert alone.cluster_threshold > neutral.cluster_threshold == neutral.decision.cluster_threshold
 
 
 def test_queries_do_not_depend_on_one_another(matcher: Matcher, queries: list[str]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
@@ -26,6 +27,7 @@ from index.decision import Decision, Promise
 from index.items import MAX_TITLE_BYTES, read_items
 from index.living import LivingMatcher
 from index.matcher import Matcher
+from index.vectors import Sketch
 
 TITLES = ["농심 너구리 얼큰한맛 120g 5개입", "Nintendo Switch OLED Model White", "🎉✨"]
 
@@ -183,12 +185,22 @@ def test_model_tells_what_answers(client: TestClient, service: Service, matcher:
         "dimensions": config.dimensions,
         "precision": config.precision,
         "threshold": matcher.decision.threshold,
-        "cluster_threshold": matcher.decision.cluster_threshold,
+        "cluster_threshold": matcher.cluster_threshold,
         "promises": [vars(promise) for promise in matcher.decision.promises],
         "items": len(read_items(SAMPLE)),
         "revision": service.living.snapshot.revision,
-        "index": {"exact": True, "recall": 1.0},
+        "index": {"exact": True, "recall": 1.0, "search": "exact"},
     }
+
+
+def test_model_tells_when_titles_are_searched_by_a_sketch(
+    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = service.living.snapshot.base.scene.index
+    width, codes = index.dimension, np.zeros((0, index.dimension // 4), np.uint8)
+    monkeypatch.setattr(index, "_sketched", Sketch(np.zeros((width // 2, 16, 2), np.float32), codes, 0.9998))
+    told = client.get("/v1/model").json()["index"]
+    assert told == {"exact": False, "recall": 0.9998, "search": "sketch, re-scored exactly"}
 
 
 def test_an_empty_catalogue_matches_nothing(clean_environment: None) -> None:
@@ -199,7 +211,7 @@ def test_an_empty_catalogue_matches_nothing(clean_environment: None) -> None:
             assert [result["matches"] for result in answer["results"]] == [[], [], []]
             assert client.post("/v1/cluster", json={"items": ITEMS}).status_code == 200
             answer = client.get("/v1/model").json()
-            assert (answer["items"], answer["index"]) == (0, {"exact": True, "recall": 1.0})
+            assert (answer["items"], answer["index"]) == (0, {"exact": True, "recall": 1.0, "search": "exact"})
     finally:
         empty.close()
 

@@ -26,6 +26,7 @@ from benchmarks.certainty import (
 )
 from index.blending import BlendConfig
 from index.decision import Decision, Promise
+from index.prior import prior_shift
 from training.decide import TARGETS
 from training.labels import Labelled
 
@@ -94,8 +95,9 @@ def test_promises_are_counted_on_distinct_pairs(judged: JudgedPool) -> None:
 
 
 def test_purity_is_chosen_from_its_curve(judged: JudgedPool) -> None:
-    purity = measure_purity(judged, DECISION, (0.3, 0.5, 0.9))
-    assert [one.threshold for one in purity.curve] == [0.3, 0.5, 0.9]
+    own = DECISION.clusters_from(prior_shift(judged.pool.scene.nodes, judged.pairs))
+    purity = measure_purity(judged, DECISION, (0.3, own, 0.9))
+    assert [one.threshold for one in purity.curve] == [0.3, own, 0.9]
     assert purity.shipped == purity.curve[1]
     assert purity.best.f1 == max(one.f1 for one in purity.curve)
     assert purity.pure is None or (purity.pure.precision >= PURE and purity.pure.f1 <= purity.best.f1)

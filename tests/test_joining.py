@@ -34,8 +34,8 @@ class Graph:
     base: Any = field(default_factory=lambda: SimpleNamespace(crowded=np.zeros(0, bool)))
 
     @property
-    def decision(self) -> Any:
-        return SimpleNamespace(cluster_threshold=self.threshold)
+    def cluster_threshold(self) -> float:
+        return self.threshold
 
     def title(self, id: str) -> str | None:
         return id[0] if id in self.ids else None

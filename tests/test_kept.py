@@ -55,7 +55,7 @@ def test_judged_pairs_come_back_and_none_where_nobody_judged(whole: Snapshot, fi
     plain = back(file, loaded, DECISION.blend, None)
     assert plain is not None
     assert plain[0].pairs is None
-    judged = whole.base.with_crowds(whole.base.scene.judge(DECISION), DECISION.cluster_threshold)
+    judged = whole.base.judged(whole.base.scene.judge(DECISION), DECISION)
     keep(judged, file, DECISION.blend, None)
     found = back(file, loaded, DECISION.blend, None)
     assert found is not None
@@ -108,6 +108,8 @@ def test_a_sketch_comes_back_and_is_not_learnt_again(
     monkeypatch.setattr(search, "_learn", None)  # whoever calls it fails
     found = back(file, loaded, DECISION.blend, None)
     assert found is not None
+    assert found[0].scene.index.way == "sketch, re-scored exactly"
+    assert found[0].scene.index.recall_of_few == base.scene.index.recall_of_few
     for k in (1, 3):
         ours, theirs = (one.scene.index.search(vectors[:20], k) for one in (found[0], base))
         np.testing.assert_array_equal(ours.ids, theirs.ids)

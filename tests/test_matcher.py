@@ -98,7 +98,7 @@ def test_what_contradicts_itself_never_shares_a_cluster(matcher: Matcher, thresh
 def test_a_strict_threshold_leaves_fewer_together(matcher: Matcher) -> None:
     fine, coarse = matcher.cluster(0.95), matcher.cluster(0.2)
     assert len(set(coarse)) < len(set(fine))
-    assert matcher.cluster() == matcher.cluster(matcher.decision.cluster_threshold)
+    assert matcher.cluster() == matcher.cluster(matcher.cluster_threshold)
 
 
 def test_one_listing_per_seller(matcher: Matcher, sample: Items) -> None:

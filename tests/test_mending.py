@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import networkx as nx  # type: ignore[import-untyped]
@@ -39,8 +38,8 @@ class Graph:
     gone: str = ""
 
     @property
-    def decision(self) -> Any:
-        return SimpleNamespace(cluster_threshold=0.5)
+    def cluster_threshold(self) -> float:
+        return 0.5
 
     @property
     def dead(self) -> np.ndarray:

@@ -20,6 +20,7 @@ from api.app import create_app
 from api.service import Service
 from api.settings import Settings
 from embedder.bundle import DEFAULT, copy_bundle, load_bundle
+from index.decision import Decision
 from index.ledger import Label
 
 SAMPLE = ROOT / "api" / "sample" / "catalog.csv"
@@ -109,7 +110,8 @@ def test_a_model_takes_over_and_is_taken_back(client: TestClient, service: Servi
     told = done(client, client.post("/v1/models/strict/activate"))
     assert (told["took_over"], told["model"]) == (True, "strict")
     assert service.living is not old
-    assert client.get("/v1/model").json()["cluster_threshold"] == 0.9
+    assert service.living.decision.cluster_threshold == 0.9
+    assert client.get("/v1/model").json()["cluster_threshold"] == service.living.snapshot.cluster_threshold
     assert service.living.settle()
     listed = client.get("/v1/models").json()
     assert (listed["active"], listed["before"]) == ("strict", "default")
@@ -117,10 +119,9 @@ def test_a_model_takes_over_and_is_taken_back(client: TestClient, service: Servi
     refused(client.delete("/v1/models/strict"), 409)
 
     assert done(client, client.post("/v1/models/rollback"))["model"] == "default"
-    assert (
-        client.get("/v1/model").json()["cluster_threshold"]
-        == load_bundle().read_json("decision.json")["cluster_threshold"]
-    )
+    shipped = Decision.of(load_bundle())
+    assert service.living.decision.cluster_threshold == shipped.cluster_threshold
+    assert client.get("/v1/model").json()["cluster_threshold"] == shipped.clusters_from(service.living.snapshot.shift)
     refused(client.post("/v1/models/rollback"), 409)
     assert service.living.settle()
     assert client.delete("/v1/models/strict").status_code == 204

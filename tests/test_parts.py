@@ -81,7 +81,7 @@ def test_steps_add_up_and_quantities_pay_where_packs_differ(material: Material) 
     said: list[str] = []
     parts = measure_parts(material, TreeConfig(trees=20, fewest_pairs=5), said.append)
     names = [rung.name for rung in parts.steps]
-    assert names[0] == PLAIN and names[-1] == "+ expected F1 of each row" and len(names) == len(PARTS) + 2
+    assert names[0] == PLAIN and names[-1] == "+ prior of each catalogue" and len(names) == len(PARTS) + 3
     assert [rung.against for rung in parts.steps] == ["", *names[:-1]]
     assert [rung.name for rung in parts.left_out] == list(PARTS)
     assert "+ quantities" in said and "all but crowd" in said

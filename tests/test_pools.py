@@ -99,8 +99,8 @@ def test_lists_by_probability_are_those_the_decision_was_chosen_on(
     lists = probable(matcher, rows)
     expected = decide.row_lists(decide.Pool("s", matcher.scene, titles, rows), matcher.pairs)
     assert np.array_equal(lists.ids, expected.ids) and np.array_equal(lists.scores, expected.scores)
-    given = decide.accept(matcher.decision, expected)
-    assert np.array_equal(accepted(matcher.decision, lists).ids, given.ids)
+    given = decide.accept(matcher.decision, expected, shift=matcher.shift)
+    assert np.array_equal(accepted(matcher, lists).ids, given.ids)
     assert not (lists.ids == rows[:, None]).any()
 
 

@@ -69,7 +69,7 @@ def test_points_are_what_users_get(name: str, data: LabelledSet, model: ModelRep
         listed += [(probability, other) for probability, near in probable[node] for other in items[near]]
         listed.sort(key=lambda one: -one[0])
         found = np.array([[probability for probability, _ in listed]])
-        taken = int(matcher.decision.accepted(found, scores.threshold)[0])
+        taken = int(matcher.decision.accepted(found, scores.threshold, matcher.shift)[0])
         predicted = {row, *(other for _, other in listed[:taken])}
         truth = set(np.flatnonzero(codes == codes[row]).tolist())
         f1.append(2 * len(predicted & truth) / (len(predicted) + len(truth)))

@@ -55,7 +55,9 @@ def ids_of(snapshot: Snapshot, title: str) -> list[str]:
     return sorted(match.id for match in snapshot.match([title], k=100, threshold=0.3)[0])
 
 
-def test_a_base_alone_answers_as_a_matcher(whole: Snapshot, matcher: Matcher) -> None:
+def test_a_base_alone_answers_as_a_matcher(whole: Snapshot, matcher: Matcher, encoder: Encoder) -> None:
+    whole = whole.retold(whole.base.judged(whole.base.scene.judge(DECISION), DECISION), encoder.encode, DECISION)
+    assert whole.shift == matcher.shift != 0
     assert told(whole.match(QUERIES, k=50)) == told(matcher.match(QUERIES, k=50))
     assert told(whole.match(QUERIES, threshold=0.2)) == told(matcher.match(QUERIES, threshold=0.2))
     ours, theirs = whole.answer(QUERIES, near_misses=5), matcher.answer(QUERIES, near_misses=5)

@@ -39,7 +39,7 @@ def test_it_mends_what_came_once(tmp_path: Path, encoder: Encoder, monkeypatch: 
         monkeypatch.setattr(module, "mend", lambda *given: called.append({*given[3]}))
         upkeep.mend(Snapshot.first(base, encoder.encode, DECISION).after(more, (), 2))
         assert called == [], "nobody has judged its pairs"
-        judged = base.with_crowds(base.scene.judge(DECISION), DECISION.cluster_threshold)
+        judged = base.judged(base.scene.judge(DECISION), DECISION)
         first = Snapshot.first(judged, encoder.encode, DECISION)
         upkeep.mend(first)
         assert called == [], "nothing came"

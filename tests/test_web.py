@@ -30,7 +30,7 @@ Told = dict[tuple[int, int], tuple[float, bool]]
 def base_of(encoder: Encoder, titles: Sequence[str]) -> Base:
     loaded = loaded_of(IDS[: len(titles)], titles, encoder.encode(titles))
     base = Base.of(loaded, ONCE.blend, None, device="cpu")
-    return base.with_crowds(base.scene.judge(ONCE), ONCE.cluster_threshold)
+    return base.judged(base.scene.judge(ONCE), ONCE)
 
 
 def web_of(base: Base) -> Web:
@@ -116,7 +116,7 @@ def test_what_goes_touches_its_neighbours_and_what_comes_back_does_too(encoder: 
 def test_an_empty_base_takes_up_all(encoder: Encoder) -> None:
     none = loaded_of([], [], np.empty((0, encoder.dimension), np.float32))
     base = Base.of(none, ONCE.blend, None, device="cpu")
-    base = base.with_crowds(base.scene.judge(ONCE), ONCE.cluster_threshold)
+    base = base.judged(base.scene.judge(ONCE), ONCE)
     web = web_of(base)
     snapshot = after(Snapshot.first(base, encoder.encode, ONCE), encoder, 0, 12)
     assert web.take_up(snapshot).tolist() == [*range(12)]

@@ -18,12 +18,12 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from index.blending import BlendConfig
-from index.choice import accepted_by_expected_f1
 from index.clustering import Edges, Ids, lists_of
 from index.cohesion import cohesive_clusters
 from index.decision import Decision, Promise, doubted, stretched
 from index.evidence import EVIDENCE, contradictions
 from index.nodes import row_neighbours
+from index.prior import prior_shift
 from index.probability import ProbabilityModel
 from index.scene import JudgedPairs, Scene, judged_pairs
 from index.vectors import Neighbours
@@ -40,6 +40,7 @@ CLUSTER_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7)
 TARGETS = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 GRID = np.round(np.arange(0.3, 0.96, 0.05), 2)
 """Thresholds that can be proven, fixed before a label is seen; the strictest is tested first, so none too strict."""
+_PLAIN = Decision(BlendConfig(), 0.5, 0.5, 1.0, 0.0)  # for what hangs on no threshold
 _BLENDED = EVIDENCE.index("blended_cosine")
 _BINS = 10
 _APART = 10_000_000  # no set has so many products
@@ -215,9 +216,7 @@ def _judged(pool: Pool, table: _Table, probabilities: Values) -> JudgedPairs:
 
 def _row_f1(pool: Pool, pairs: JudgedPairs) -> float:
     """Mean row-F1 of a pool's judged rows, each with the set of the best expected F1."""
-    lists = row_lists(pool, pairs)
-    counts = accepted_by_expected_f1(np.where(lists.ids >= 0, lists.scores, 0).astype(np.float64))
-    return float(row_scores(_first(lists, counts), pool.labels, pool.rows, 0.5).f1.mean())
+    return float(row_scores(own_rows(_PLAIN, pool, pairs), pool.labels, pool.rows, 0.5).f1.mean())
 
 
 def _out_of_fold(
@@ -287,16 +286,16 @@ def row_lists(pool: Pool, pairs: JudgedPairs) -> Neighbours:
     return Neighbours(ids, scores)
 
 
-def accept(decision: Decision, lists: Neighbours, threshold: float | None = None) -> Neighbours:
-    """The lists with what is not accepted left out, scored 1."""
+def accept(decision: Decision, lists: Neighbours, threshold: float | None = None, *, shift: float = 0.0) -> Neighbours:
+    """The lists with what is not accepted left out, scored 1; arguments as of ``Decision.accepted``."""
     probabilities = np.where(lists.ids >= 0, lists.scores, 0).astype(np.float64)
-    return _first(lists, decision.accepted(probabilities, threshold))
-
-
-def _first(lists: Neighbours, counts: Ids) -> Neighbours:
-    """The first so many of each list, scored 1."""
-    taken = np.arange(lists.ids.shape[1])[None] < counts[:, None]
+    taken = np.arange(lists.ids.shape[1])[None] < decision.accepted(probabilities, threshold, shift)[:, None]
     return Neighbours(np.where(taken, lists.ids, -1), np.where(taken, 1, -np.inf).astype(np.float32))
+
+
+def own_rows(decision: Decision, pool: Pool, pairs: JudgedPairs) -> Neighbours:
+    """The judged rows' candidates that the rows choose themselves, scored 1: what ships."""
+    return accept(decision, row_lists(pool, pairs), shift=prior_shift(pool.scene.nodes, pairs))
 
 
 def _threshold(judged: _Judged) -> float:
@@ -316,10 +315,16 @@ def clusters_of(pool: Pool, pairs: JudgedPairs, threshold: float) -> Ids:
     return np.asarray(found[nodes.node_of])
 
 
+def own_clusters(decision: Decision, pool: Pool, pairs: JudgedPairs) -> Ids:
+    """The cluster of each row of a pool as the decision makes them where no threshold is named."""
+    return clusters_of(pool, pairs, decision.clusters_from(prior_shift(pool.scene.nodes, pairs)))
+
+
 def _cluster_threshold(judged: _Judged) -> float:
-    """The threshold of the best weighted mean B-cubed F1."""
+    """The threshold of the best weighted mean B-cubed F1, before each catalogue's prior shifts it."""
+    decisions = [replace(_PLAIN, cluster_threshold=t) for t in CLUSTER_THRESHOLDS]
     scores = [
-        [bcubed(clusters_of(pool, pairs, t), pool.labels, pool.rows).f1 for t in CLUSTER_THRESHOLDS]
+        [bcubed(own_clusters(decision, pool, pairs), pool.labels, pool.rows).f1 for decision in decisions]
         for pool, pairs in judged
     ]
     means = np.average(scores, axis=0, weights=[pool.weight for pool, _ in judged])
@@ -330,10 +335,10 @@ def _told(decision: Decision, pool: Pool, pairs: JudgedPairs) -> dict[str, float
     lists = row_lists(pool, pairs)
     curve = row_curve(lists, pool.labels, pool.rows)
     return {
-        "row_f1": float(row_scores(accept(decision, lists), pool.labels, pool.rows, 0.5).f1.mean()),
+        "row_f1": float(row_scores(own_rows(decision, pool, pairs), pool.labels, pool.rows, 0.5).f1.mean()),
         "row_f1_at_threshold": float(curve.f1[curve.at(decision.threshold)]),
         "row_f1_at_own_threshold": float(curve.f1[curve.best]),
-        "bcubed_f1": bcubed(clusters_of(pool, pairs, decision.cluster_threshold), pool.labels, pool.rows).f1,
+        "bcubed_f1": bcubed(own_clusters(decision, pool, pairs), pool.labels, pool.rows).f1,
     }
 
 
@@ -392,8 +397,8 @@ def reliability(same: Values, probabilities: Values) -> dict[str, Any]:
 def scores_at(decision: Decision, pool: Pool) -> dict[str, float]:
     """Row-F1, row precision and recall, and B-cubed scores of a pool's judged rows at a decision."""
     pairs = pool.scene.judge(decision)
-    rows = row_scores(accept(decision, row_lists(pool, pairs)), pool.labels, pool.rows, 0.5)
-    clusters = bcubed(clusters_of(pool, pairs, decision.cluster_threshold), pool.labels, pool.rows)
+    rows = row_scores(own_rows(decision, pool, pairs), pool.labels, pool.rows, 0.5)
+    clusters = bcubed(own_clusters(decision, pool, pairs), pool.labels, pool.rows)
     return {
         "rows": len(pool.rows), "pool": len(pool.scene.nodes.node_of), "row_f1": float(rows.f1.mean()),
         "row_precision": float(rows.precision.mean()), "row_recall": float(rows.recall.mean()),

@@ -24,7 +24,17 @@ from index.decision import Decision, Promise
 from index.matcher import common_grams
 from index.scene import JudgedPairs, Progress, Scene
 from index.vectors import Device
-from training.decide import CLUSTER_THRESHOLDS, GRID, THRESHOLDS, Pool, accept, clusters_of, pair_lists, row_lists
+from training.decide import (
+    CLUSTER_THRESHOLDS,
+    GRID,
+    THRESHOLDS,
+    Pool,
+    accept,
+    own_clusters,
+    own_rows,
+    pair_lists,
+    row_lists,
+)
 from training.evaluate import bcubed, row_curve, row_scores
 from training.labels import Labelled
 from training.prove import Proof, prove
@@ -120,7 +130,8 @@ def _rechosen(pool: Pool, pairs: JudgedPairs, decision: Decision) -> Decision:
     """The thresholds of the best row-F1 and of the best B-cubed F1."""
     curve = row_curve(row_lists(pool, pairs), pool.labels, pool.rows)
     rows = [curve.f1[curve.at(t)] for t in THRESHOLDS]
-    clusters = [bcubed(clusters_of(pool, pairs, t), pool.labels, pool.rows).f1 for t in CLUSTER_THRESHOLDS]
+    ways = [replace(decision, cluster_threshold=t) for t in CLUSTER_THRESHOLDS]
+    clusters = [bcubed(own_clusters(way, pool, pairs), pool.labels, pool.rows).f1 for way in ways]
     return replace(
         decision,
         threshold=float(THRESHOLDS[int(np.argmax(rows))]),
@@ -130,9 +141,9 @@ def _rechosen(pool: Pool, pairs: JudgedPairs, decision: Decision) -> Decision:
 
 def _scores(pool: Pool, pairs: JudgedPairs, decision: Decision) -> dict[str, float]:
     lists = row_lists(pool, pairs)
-    own = row_scores(accept(decision, lists), pool.labels, pool.rows, 0.5)
+    own = row_scores(own_rows(decision, pool, pairs), pool.labels, pool.rows, 0.5)
     at = row_scores(accept(decision, lists, decision.threshold), pool.labels, pool.rows, 0.5)
-    clusters = bcubed(clusters_of(pool, pairs, decision.cluster_threshold), pool.labels, pool.rows)
+    clusters = bcubed(own_clusters(decision, pool, pairs), pool.labels, pool.rows)
     return {
         "rows": len(pool.rows), "pool": len(pool.labels), "row_f1": float(own.f1.mean()),
         "row_f1_at_threshold": float(at.f1.mean()), "bcubed_f1": clusters.f1,
