@@ -7,7 +7,7 @@ the decision was learnt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,14 +79,16 @@ class Kept:
         threshold: that ships; None where the validation products could not prove one.
         proven: that the test pairs prove by themselves; None likewise.
         kept: share of 1,000 draws of test products in which the threshold that the draw proves has the precision.
-        everywhere: all sets together.
-        by_set: each set by itself; the promise is about all of them together.
+        together: the sets that it was proven on, together, which it is about.
+        everywhere: all sets together, which it is not about.
+        by_set: each set by itself, which it is not about either.
     """
 
     target: float
     threshold: float | None
     proven: float | None
     kept: float
+    together: AtPromise
     everywhere: AtPromise
     by_set: dict[str, AtPromise]
 
@@ -232,41 +234,46 @@ def _at_size(judged: JudgedPool, decision: Decision) -> PoolSize:
     )  # fmt: skip
 
 
-def keep_promises(pools: Sequence[JudgedPool], decision: Decision, *, draws: int = 1000) -> list[Kept]:
-    """Each promise of ``training.decide.TARGETS`` on the test pairs; ``draws`` as in ``resample_check``."""
-    scores = np.concatenate([judged.rows.scores for judged in pools]).astype(np.float64)
-    hits = np.concatenate([judged.rows.hits for judged in pools])
-    labels = [judged.pool.labels[judged.pool.rows[owner]] for judged in pools for owner in judged.rows.owner.tolist()]
+def keep_promises(
+    pools: Sequence[JudgedPool], decision: Decision, proven_on: Collection[str] = (), *, draws: int = 1000
+) -> list[Kept]:
+    """Each promise of ``training.decide.TARGETS`` on the test pairs.
+
+    Args:
+        pools: of every set one.
+        decision: with the promises.
+        proven_on: names of the sets that they were proven on; all where none of them is here.
+        draws: as in ``resample_check``.
+    """
+    about = [judged for judged in pools if judged.pool.name in proven_on] or list(pools)
+    scores = np.concatenate([judged.rows.scores for judged in about]).astype(np.float64)
+    hits = np.concatenate([judged.rows.hits for judged in about])
+    labels = [judged.pool.labels[judged.pool.rows[owner]] for judged in about for owner in judged.rows.owner.tolist()]
     products = np.unique(labels, return_inverse=True)[1].astype(np.int64)
     promised = {promise.precision: promise.threshold for promise in decision.promises}
-    resamples = [judged.draws() for judged in pools]
-    every = Resamples([judged.pool.labels[row] for judged in pools for row in judged.pool.rows.tolist()])
     found = []
     for target in TARGETS:
         threshold = promised.get(target)
-        counts = [judged.rows.counts(2.0 if threshold is None else threshold) for judged in pools]
-        together = [np.concatenate(parts) for parts in zip(*counts, strict=True)]
-        possible = sum(int(judged.rows.possible.sum()) for judged in pools)
         found.append(
             Kept(
                 target,
                 threshold,
                 proven=prove(scores, hits, products, target, grid=GRID).threshold,
                 kept=resample_check(scores, hits, products, target, GRID, draws=draws),
-                everywhere=_at_promise(together, every, target, _attainable(scores, hits, possible, target)),
-                by_set={
-                    judged.pool.name: _at_promise(
-                        own, drawn, target, _attainable(judged.rows.scores, judged.rows.hits, own[2].sum(), target)
-                    )
-                    for judged, own, drawn in zip(pools, counts, resamples, strict=True)
-                },
+                together=_at_promise(about, threshold, target),
+                everywhere=_at_promise(pools, threshold, target),
+                by_set={judged.pool.name: _at_promise([judged], threshold, target) for judged in pools},
             )
         )
     return found
 
 
-def _at_promise(counts: Sequence[Values], resamples: Resamples, target: float, attainable: float | None) -> AtPromise:
-    right, accepted, possible = counts
+def _at_promise(pools: Sequence[JudgedPool], threshold: float | None, target: float) -> AtPromise:
+    counts = [judged.rows.counts(2.0 if threshold is None else threshold) for judged in pools]
+    right, accepted, possible = (np.concatenate(parts) for parts in zip(*counts, strict=True))
+    resamples = Resamples([judged.pool.labels[row] for judged in pools for row in judged.pool.rows.tolist()])
+    scores, hits = (np.concatenate([getattr(one.rows, name) for one in pools]) for name in ("scores", "hits"))
+    attainable = _attainable(scores, hits, float(possible.sum()), target)
     if not accepted.any():
         return AtPromise(None, None, None, attainable)
     held = [

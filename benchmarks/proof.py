@@ -61,6 +61,7 @@ class Proof:
         followed: the set whose catalogue is followed as it grows, and gets false edges.
         parts: see ``benchmarks.parts``.
         sizes, promises, purity, injected: see ``benchmarks.certainty``.
+        proven_on: names of the sets that the promises were proven on.
         calibration: of each set, see ``training.decide.reliability``.
         hard: see ``benchmarks.hard_pairs``.
     """
@@ -72,6 +73,7 @@ class Proof:
     parts: Parts | None
     sizes: list[PoolSize]
     promises: list[Kept]
+    proven_on: list[str]
     purity: list[Purity]
     injected: list[Injected]
     calibration: dict[str, dict[str, Any]]
@@ -88,6 +90,7 @@ class Bench:
     decision: Decision
     common: Background | None
     say: Say
+    proven_on: list[str]
 
     @property
     def followed(self) -> Labelled:
@@ -143,7 +146,8 @@ def prove_decision(
         followed=bench.followed.name,
         parts=measured,
         sizes=follow_size(bench.followed, bench.encode, bench.decision, bench.common, say=say) if judged else [],
-        promises=keep_promises(judged, bench.decision) if judged else [],
+        promises=keep_promises(judged, bench.decision, bench.proven_on) if judged else [],
+        proven_on=bench.proven_on,
         purity=purity,
         injected=injected,
         calibration={one.pool.name: calibration(one) for one in judged},
@@ -157,7 +161,8 @@ def _bench(sets: list[Labelled], encoder: CachedEncoder, say: Say) -> Bench:
     common = np.load(path, allow_pickle=False) if path.exists() else None
     say(f"encoding {sum(len(one.titles) for one in sets):,} titles")
     encoder.warm([title for one in sets for title in one.titles])
-    return Bench(encoder.fingerprint, sets, remembering(encoder.encode), decision, common, say)
+    proven_on = encoder.bundle.read_json("decision.json").get("proven_on", [])
+    return Bench(encoder.fingerprint, sets, remembering(encoder.encode), decision, common, say, proven_on)
 
 
 def _parts(bench: Bench) -> tuple[Parts, list[Pool]]:

@@ -148,19 +148,21 @@ def _sizes(proof: Proof) -> Section:
 def _promises(proof: Proof) -> Section:
     rows = [
         [
-            f"{kept.target:g}", _number(kept.threshold, "none proven"), spread(kept.everywhere.precision),
-            spread(kept.everywhere.recall), _share(kept.everywhere.held), _number(kept.proven, "none"),
-            _share(kept.kept) if kept.proven is not None else "-",
+            f"{kept.target:g}", _number(kept.threshold, "none proven"), spread(kept.together.precision),
+            spread(kept.together.recall), _share(kept.together.held), _number(kept.proven, "none"),
+            _share(kept.kept) if kept.proven is not None else "-", spread(kept.everywhere.precision),
         ]
         for kept in proof.promises
     ]  # fmt: skip
     return Section(
         "Promised precisions", "정밀도 약속",
-        "Each promise was proven on validation products and is held against the test pairs of all sets together. "
-        "Held: share of 1,000 draws of test products in which the precision at the shipped threshold is at least the "
+        "Each promise was proven on validation products of some sets together, and is held against their test pairs: "
+        f"{', '.join(proof.proven_on) or 'all sets'}. Held: share of 1,000 draws of test products in which the "
+        "precision at the shipped threshold is at least the "
         "promised one. Kept: the proof is led anew on each of 1,000 draws of test products; share of them whose "
         "threshold truly has the precision.",
-        ("promised", "threshold", "precision on test pairs", "recall", "held", "test pairs prove", "kept"), rows,
+        ("promised", "threshold", "precision on test pairs", "recall", "held", "test pairs prove", "kept",
+         "precision on all sets"), rows,
     )  # fmt: skip
 
 
@@ -175,7 +177,7 @@ def _attainable(proof: Proof) -> Section:
     return Section(
         "Promised precisions, set by set", "세트별 정밀도",
         "Precision and recall at the promise's threshold / recall at the threshold that has the precision on these "
-        "very pairs. The promise is about all sets together.",
+        "very pairs. The promise is about no set by itself.",
         ("promised", *names), [[f"{k.target:g}", *(cell(k.by_set[name]) for name in names)] for k in proof.promises],
     )  # fmt: skip
 

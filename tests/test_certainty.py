@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -86,12 +88,24 @@ def test_promises_are_counted_on_distinct_pairs(judged: JudgedPool) -> None:
     right = sum(labels[a] == labels[b] for a, b in accepted)
     first = next(one for one in kept if one.target == PROMISE.precision)
     assert first.threshold == PROMISE.threshold and 0 < right < len(probability)
-    assert first.everywhere.precision and first.everywhere.recall
-    assert first.everywhere.precision.value == pytest.approx(right / len(accepted))
-    assert first.everywhere.recall.value == pytest.approx(right / len(judged.pool.rows))  # three pairs, three rows
-    assert first.by_set["one"].held == first.everywhere.held is not None
+    assert first.everywhere == first.together
+    assert first.together.precision and first.together.recall
+    assert first.together.precision.value == pytest.approx(right / len(accepted))
+    assert first.together.recall.value == pytest.approx(right / len(judged.pool.rows))  # three pairs, three rows
+    assert first.by_set["one"].held == first.together.held is not None
     assert all(one.threshold is None and one.everywhere.precision is None for one in kept if one is not first)
     assert all(0 <= one.kept <= 1 for one in kept)
+
+
+def test_a_promise_is_held_against_the_sets_that_it_was_proven_on(judged: JudgedPool) -> None:
+    other = replace(judged.pool, name="other", labels=[f"other {label}" for label in judged.pool.labels])
+    wrong = replace(judged, pool=other, rows=replace(judged.rows, hits=np.zeros_like(judged.rows.hits)))
+    alone = keep_promises([judged], DECISION, draws=20)
+    both = keep_promises([judged, wrong], DECISION, ["one"], draws=20)
+    assert [one.together for one in both] == [one.together for one in alone]
+    assert [one.proven for one in both] == [one.proven for one in alone]
+    told = [one.everywhere.precision for one in both if one.threshold is not None]
+    assert all(one is not None and one.value < 1 for one in told) and told
 
 
 def test_purity_is_chosen_from_its_curve(judged: JudgedPool) -> None:

@@ -76,6 +76,7 @@ class Choice:
         f1: weighted mean row-F1 over the sets.
         by_set: of each set: row-F1 of the rows' own choices, row-F1 at the common threshold, B-cubed F1.
         calibration: of each set, see ``reliability``.
+        proven_on: the sets whose pairs the promises were proven on, all together.
     """
 
     decision: Decision
@@ -83,6 +84,11 @@ class Choice:
     f1: float
     by_set: dict[str, dict[str, float]]
     calibration: dict[str, Any]
+    proven_on: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The decision as a bundle carries it, with what it was chosen and proven on."""
+        return self.decision.to_json() | {"chosen_on": self.by_set, "proven_on": list(self.proven_on)}
 
 
 @dataclass(frozen=True)
@@ -131,11 +137,12 @@ def choose_decision(
         plain = [draft.of_cosine(t.evidence[:, _BLENDED]) for t in own]
         probabilities = [doubted(p, contradictions(t.evidence)) for p, t in zip(plain, own, strict=True)]
     judged = [(pool, _judged(pool, t, p)) for pool, t, p in zip(pools, own, probabilities, strict=True)]
+    proving = [one for one in judged if one[0].weight >= 1] or judged
     decision = replace(
         draft,
         threshold=_threshold(judged),
         cluster_threshold=_cluster_threshold(judged),
-        promises=promises(*pair_lists([one for one in judged if one[0].weight >= 1] or judged)),
+        promises=promises(*pair_lists(proving)),
         model=ProbabilityModel(grown) if grown else None,
     )
     by_set = {pool.name: _told(decision, pool, pairs) for pool, pairs in judged}
@@ -144,7 +151,7 @@ def choose_decision(
         pool.name: reliability(t.same[t.weights > 0], p[t.weights > 0])
         for pool, t, p in zip(pools, own, probabilities, strict=True)
     }
-    return Choice(decision, grown, f1, by_set, calibration)
+    return Choice(decision, grown, f1, by_set, calibration, tuple(pool.name for pool, _ in proving))
 
 
 def _fold(label: str) -> int:

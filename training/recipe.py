@@ -359,7 +359,7 @@ def _pack(
     )
     return write_bundle(
         output, about, model=graphs[precision], tokenizer=tokenizer.to_str(),
-        decision=choice.decision.to_json() | {"chosen_on": choice.by_set}, metrics=metrics, card=card,
+        decision=choice.to_json(), metrics=metrics, card=card,
         more=deciding_files(choice, common),
     )  # fmt: skip
 

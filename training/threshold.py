@@ -183,7 +183,8 @@ def write_proven(bundle: Bundle, output: str | Path, proven: Proven) -> Bundle:
         InputError: the output is something else than a bundle, or cannot be written.
     """
     decision = bundle.read_json("decision.json") | proven.decision.to_json()
-    decision |= {"chosen_on": {proven.name: proven.scores}, "proofs": [asdict(proof) for proof in proven.proofs]}
+    decision |= {"chosen_on": {proven.name: proven.scores}, "proven_on": [proven.name]}
+    decision |= {"proofs": [asdict(proof) for proof in proven.proofs]}
     return copy_bundle(
         bundle, output, decision=decision,
         metrics=bundle.read_json("metrics.json") | {"threshold": {proven.name: proven.scores}},

@@ -128,7 +128,7 @@ def make_ensemble(
     }  # fmt: skip
     card = [*_opening(recipe, members), _told(members, weighed), "", *decision_lines(choice)]
     return write_ensemble(
-        output, members, decision=choice.decision.to_json() | {"chosen_on": choice.by_set}, metrics=metrics,
+        output, members, decision=choice.to_json(), metrics=metrics,
         card=_card([*card, *test_lines(metrics["test"])], recipe), more=deciding_files(choice, common),
     )  # fmt: skip
 
