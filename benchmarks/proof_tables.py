@@ -105,7 +105,8 @@ def _parts(proof: Proof) -> list[Section]:
     if proof.parts is None:
         return []
     parts, names = proof.parts, list(proof.judged)
-    first, *rest = parts.steps  # the last of them is about rows alone
+    first, *rest = parts.steps
+    of_clusters = [*rest[:-2], rest[-1]]  # the last but one is about rows alone
 
     def lines(rungs: Sequence[Rung], bcubed: bool) -> list[list[str]]:
         return [[r.name, *(_gain((r.bcubed_gain if bcubed else r.gain)[name]) for name in names)] for r in rungs]
@@ -122,7 +123,7 @@ def _parts(proof: Proof) -> list[Section]:
         Section(
             "What each part adds: B-cubed F1 of the clusters", "구성 요소별 효과: 클러스터",
             steps + "The first line's clusters are connected components. " + how, ("step", *names),
-            [[first.name, *(spread(first.bcubed_f1[name]) for name in names)], *lines([*rest[:-1], parts.whole], True)],
+            [[first.name, *(spread(first.bcubed_f1[name]) for name in names)], *lines([*of_clusters, parts.whole], True)],
         ),
         Section(
             "What each part adds to all the others: row-F1", "나머지가 모두 있을 때의 효과",
