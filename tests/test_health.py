@@ -109,7 +109,7 @@ def test_from_the_signal_on_it_is_not_ready_and_still_answers(client: TestClient
 # How it ends
 
 _SERVER = """
-import asyncio, sys, uvicorn
+import asyncio, signal, sys, uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -126,6 +126,7 @@ async def slow(request):
 async def ready(request):
     return PlainTextResponse("stopping" if shared.stopping else "ready")
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
 settings = Settings()
 shared = Shared(settings)
 app = Starlette(routes=[Route("/slow/{seconds}", slow), Route("/ready", ready)])
