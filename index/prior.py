@@ -4,7 +4,7 @@ Probabilities are learnt from catalogues of which about half the listings stand 
 pair is two products more often than its evidence says; where none does, less often. How many do is told by the
 probabilities themselves, so no label is needed. Bayes' rule for another prior (Saerens, Latinne and Decaestecker 2002)
 would shift all logits by as much as the odds have moved; half of it is best on held-out products, because a catalogue's
-own probabilities are drawn towards the middle unevenly, and more than one logit pays nowhere.
+own probabilities are drawn towards the middle unevenly, and more than one logit pays little.
 
 It knows nodes and judged pairs of one whole catalogue, where rows are judged among themselves. A title that comes from
 elsewhere is not bound by it: a catalogue of one listing a product may be asked for by sellers who have them all.
