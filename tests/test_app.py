@@ -43,6 +43,7 @@ def clean_environment() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def service(clean_environment: None) -> Iterator[Service]:
     loaded = load_service(Settings(catalog=SAMPLE))
+    assert loaded.living.settle()  # what the background writes meanwhile makes revisions, too
     yield loaded
     loaded.close()
 
