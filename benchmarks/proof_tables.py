@@ -123,7 +123,10 @@ def _parts(proof: Proof) -> list[Section]:
         Section(
             "What each part adds: B-cubed F1 of the clusters", "구성 요소별 효과: 클러스터",
             steps + "The first line's clusters are connected components. " + how, ("step", *names),
-            [[first.name, *(spread(first.bcubed_f1[name]) for name in names)], *lines([*of_clusters, parts.whole], True)],
+            [
+                [first.name, *(spread(first.bcubed_f1[name]) for name in names)],
+                *lines([*of_clusters, parts.whole], True),
+            ],
         ),
         Section(
             "What each part adds to all the others: row-F1", "나머지가 모두 있을 때의 효과",
