@@ -70,8 +70,8 @@ def decision_lines(choice: Choice) -> list[str]:
         )
         + "A title gets the matches whose expected F1 is best; clusters join from a mean probability of "
         f"{decision.cluster_threshold:g}; how many of a catalogue's listings seem to have a partner shifts both. "
-        "Learnt and chosen on validation products, in pools with their set's training rows; each figure by trees that never "
-        "saw the product.", "",
+        "Learnt and chosen on validation products, in pools with their set's training rows; each figure by trees "
+        "that never saw the product.", "",
         "| set | row-F1 | at one threshold of " f"{decision.threshold:g} | B-cubed F1 | calibration error |",
         "|---|---|---|---|---|",
         *(
