@@ -330,9 +330,10 @@ def own_clusters(decision: Decision, pool: Pool, pairs: JudgedPairs) -> Ids:
 def _cluster_threshold(judged: _Judged) -> float:
     """The threshold of the best weighted mean B-cubed F1, before each catalogue's prior shifts it."""
     decisions = [replace(_PLAIN, cluster_threshold=t) for t in CLUSTER_THRESHOLDS]
+    shifts = [prior_shift(pool.scene.nodes, pairs) for pool, pairs in judged]
     scores = [
-        [bcubed(own_clusters(decision, pool, pairs), pool.labels, pool.rows).f1 for decision in decisions]
-        for pool, pairs in judged
+        [bcubed(clusters_of(pool, pairs, one.clusters_from(shift)), pool.labels, pool.rows).f1 for one in decisions]
+        for (pool, pairs), shift in zip(judged, shifts, strict=True)
     ]
     means = np.average(scores, axis=0, weights=[pool.weight for pool, _ in judged])
     return CLUSTER_THRESHOLDS[int(means.argmax())]
