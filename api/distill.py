@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from api.console import plain_failures
-from api.learn import make
+from api.learn import DecisionFolds, check_folds, make
 from api.options import (
     Conflicts,
     LabelColumn,
@@ -56,12 +56,14 @@ def distill(
     title_a_column: TitleAColumn = None,
     title_b_column: TitleBColumn = None,
     conflicts: Conflicts = "stop",
+    decision_folds: DecisionFolds = 0,
 ) -> None:
     """Train a small student by what larger models make of titles, beside its labels, and pack it for serving.
 
     The teachers encode all titles once; their vectors are kept with the checkpoints. They must not have been trained
     on this run's held-out products, or its figures are too good. A killed run goes on from where it stood.
     """
+    check_folds("--decision-folds", decision_folds)
     with plain_failures("interrupted; the same command goes on from the last checkpoint"):
         from training.labels import Columns
         from training.recipe import Recipe
@@ -73,7 +75,7 @@ def distill(
             command=shlex.join(["dongil", *sys.argv[1:]]),
             notes=notes.read_text(encoding="utf-8") if notes else "",
             columns=Columns(title_column, label_column, title_a_column, title_b_column),
-            conflicts=conflicts, teachers=[str(one) for one in teacher],
+            conflicts=conflicts, teachers=[str(one) for one in teacher], decision_folds=decision_folds,
         )  # fmt: skip
         settings = parse_config(config, base)
         make(recipe, output, settings, work)

@@ -34,6 +34,14 @@ if TYPE_CHECKING:
 Folds = Annotated[
     int, typer.Option(min=0, max=20, help="Train so many models more, each judged on the products it never saw.")
 ]
+DecisionFolds = Annotated[
+    int,
+    typer.Option(
+        min=0, max=20,
+        help="Train so many encoders more, each for a third of the steps and without a fold of the train part, so that "
+        "the decision learns from those products too and not from validation ones alone.",
+    ),
+]  # fmt: skip
 Teacher = Annotated[
     Path | None, typer.Option(help="Model whose clusters of unlabelled titles train too; with --pseudo.")
 ]
@@ -75,6 +83,7 @@ def train(
     title_b_column: TitleBColumn = None,
     conflicts: Conflicts = "stop",
     folds: Folds = 0,
+    decision_folds: DecisionFolds = 0,
     teacher: Teacher = None,
     pseudo: Pseudo = 0,
     dry_run: DryRun = False,
@@ -85,8 +94,8 @@ def train(
     """
     if output is None and not dry_run:
         raise typer.BadParameter("missing; expected a folder, or --dry-run", param_hint="--output")
-    if folds == 1:
-        raise typer.BadParameter("1; expected 2 or more, or 0 for none", param_hint="--folds")
+    check_folds("--folds", folds)
+    check_folds("--decision-folds", decision_folds)
     if len({teacher is not None, pseudo > 0}) > 1 or (teacher and not unlabelled):
         raise typer.BadParameter("expected --teacher, --pseudo and --unlabelled together", param_hint="--teacher")
     with plain_failures("interrupted; the same command goes on from the last checkpoint"):
@@ -102,12 +111,19 @@ def train(
             command=shlex.join(["dongil", *sys.argv[1:]]),
             notes=notes.read_text(encoding="utf-8") if notes else "",
             columns=Columns(title_column, label_column, title_a_column, title_b_column),
-            conflicts=conflicts, folds=folds, pseudo=(str(teacher), pseudo) if teacher else None, blend=blend,
+            conflicts=conflicts, folds=folds, decision_folds=decision_folds,
+            pseudo=(str(teacher), pseudo) if teacher else None, blend=blend,
         )  # fmt: skip
         if output is None or dry_run:
             _dry_run(recipe, settings, output, work or (Path(f"{output}.work") if output else None))
             return
         make(recipe, output, settings, work)
+
+
+def check_folds(name: str, number: int) -> None:
+    """Refuse a single fold: nothing would be left to learn from."""
+    if number == 1:
+        raise typer.BadParameter("1; expected 2 or more, or 0 for none", param_hint=name)
 
 
 def make(recipe: Recipe, output: Path, settings: TrainConfig, work: Path | None) -> None:

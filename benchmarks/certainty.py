@@ -20,8 +20,9 @@ from index.decision import Decision
 from index.prior import prior_shift
 from index.scene import JudgedPairs, Scene
 from index.vectors import Neighbours
-from training.decide import GRID, TARGETS, Pool, clusters_of, own_clusters, own_rows, reliability, row_lists
+from training.decide import GRID, TARGETS, clusters_of, own_clusters, own_rows, reliability, row_lists
 from training.evaluate import Pairs, bcubed_rows, pairs_of, row_curve, row_scores
+from training.examples import Pool
 from training.labels import Labelled
 from training.pools import Background, Encode
 from training.prove import prove, resample_check

@@ -26,8 +26,9 @@ from index.reasons import reason
 from index.traits import SIZES
 from index.vectors import Neighbours
 from index.words import words
-from training.decide import Pool, accept, own_clusters, own_rows
+from training.decide import accept, own_clusters, own_rows
 from training.evaluate import pairs_of, row_curve
+from training.examples import Pool
 
 OPTIONS = ("colour", "flavour", "generation", "gender", "edition")
 """Traits whose words are hidden; sizes are hidden by their letters."""

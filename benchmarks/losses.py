@@ -25,9 +25,10 @@ from benchmarks.labelled import LabelledSet
 from benchmarks.plots import losses_plot
 from embedder.errors import InputError
 from training.config import TrainConfig
+from training.judging import judged_sets, validation_f1
 from training.labels import Labelled, Products, gather_products
 from training.model import TitleModel
-from training.recipe import Fitted, judged_sets, validation_f1, vocabulary_at
+from training.recipe import Fitted, vocabulary_at
 from training.settings import parse_config
 from training.train import Trainer, branch_off
 

@@ -24,8 +24,9 @@ from index.prior import prior_shift
 from index.scene import Scene
 from index.vectors import Neighbours
 from index.wording import WORDING, Numbers
-from training.decide import Pool, accept, choose_decision, clusters_of, row_lists
+from training.decide import accept, choose_decision, clusters_of, row_lists
 from training.evaluate import bcubed_curve, bcubed_rows, row_curve, row_scores
+from training.examples import Pool
 from training.labels import Labelled
 from training.pools import Background, Encode, pool_of, variants_of
 from training.trees import TreeConfig
@@ -163,7 +164,7 @@ def gather_material(
             plain.append(_plain(pool))
             pools.append(replace(pool, scene=Glimpse.at(pool.scene)))
         found.plain[data.name] = plain[0], plain[1]
-        for pool in variants_of(data, encode, blend, weight=weight, common=common):
+        for pool in variants_of(data, "validation", encode, blend, weight=weight, common=common):
             found.variants.append(replace(pool, scene=Glimpse.at(pool.scene)))
     return found
 

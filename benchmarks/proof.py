@@ -34,7 +34,7 @@ from embedder.bundle import BACKGROUND, load_bundle
 from embedder.errors import InputError
 from index.clustering import Ids
 from index.decision import Decision
-from training.decide import Pool
+from training.examples import Pool
 from training.labels import Labelled, read_labelled
 from training.pools import Background, Encode, pool_of, remembering
 

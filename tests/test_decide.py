@@ -13,7 +13,8 @@ from index.clustering import Edges
 from index.nodes import Nodes
 from index.scene import JudgedPairs, Scene
 from index.vectors import Vectors
-from training.decide import Pool, accept, choose_decision, pair_lists, reliability, row_lists, scores_at
+from training.decide import accept, choose_decision, pair_lists, reliability, row_lists, scores_at
+from training.examples import Pool
 from training.trees import TreeConfig
 
 QUICK = TreeConfig(trees=60, leaves=6)
@@ -61,6 +62,21 @@ def test_probabilities_come_from_trees_that_never_saw_the_product() -> None:
     shuffled = Pool(mixed.name, mixed.scene, [mixed.labels[i] for i in rng.permutation(1000)], mixed.rows)
     choice = choose_decision([shuffled], blend=BlendConfig(stages=0), trees=QUICK)
     assert choice.by_set[shuffled.name]["row_f1_at_own_threshold"] < 0.7  # alone each row scores 2/3
+
+
+def test_other_products_teach_the_probability_too() -> None:
+    """Own labels of which half are wrong, and many good ones of other products of the set."""
+    own, many, fresh = (pool(0.3, seed=seed, products=800) for seed in range(3))
+    labels = [label if row % 4 else f"alone {row}" for row, label in enumerate(own.labels)]
+    wrong = Pool(own.name, own.scene, labels, own.rows)
+    fast = TreeConfig(trees=60, leaves=6, learning_rate=0.3)
+    alone = choose_decision([wrong], blend=BlendConfig(stages=0), trees=fast)
+    taught = choose_decision([wrong], blend=BlendConfig(stages=0), trees=fast, others=iter([[many]] * 3))
+    assert alone.trees and taught.trees
+    sure = [row_lists(fresh, fresh.scene.judge(choice.decision)).scores[:, 0].mean() for choice in (alone, taught)]
+    assert sure[0] < 0.75 and sure[1] > sure[0] + 0.05
+    # What is told is of the own rows alone.
+    assert taught.by_set.keys() == alone.by_set.keys() and taught.proven_on == alone.proven_on
 
 
 def test_a_set_that_weighs_more_decides() -> None:

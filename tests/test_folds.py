@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from training.folds import fold_of, fold_set, over_folds
-from training.labels import Labelled, split_of
+from training.folds import fold_of, fold_set, over_folds, withheld_set
+from training.labels import Labelled, gather_products, split_of
 
 GROUPS = [f"set:{product}" for product in range(3000) for _ in range(1 + product % 2)]
 LABELLED = Labelled("set", [f"상품 {row}" for row in range(len(GROUPS))], GROUPS, ["train"] * len(GROUPS))
@@ -28,6 +30,20 @@ def test_the_others_train_and_choose() -> None:
         assert all(len(found) == 1 for found in sides.values())
         rest = [found for group, found in sides.items() if fold_of(group, 5) != fold]
         assert sum(found == {"validation"} for found in rest) / len(rest) == pytest.approx(0.1, abs=0.03)
+
+
+def test_withheld_products_are_of_the_train_part_and_whole() -> None:
+    usual = replace(LABELLED, splits=[split_of(group) for group in GROUPS])
+    withheld = [withheld_set(usual, fold, 2).splits for fold in range(2)]
+    for side, *found in zip(usual.splits, *withheld, strict=True):
+        assert sorted(found) == {
+            "train": ["test", "train"], "validation": ["validation"] * 2, "test": ["unseen"] * 2,
+        }[side]  # fmt: skip
+    products = [{g for g, side in zip(GROUPS, splits, strict=True) if side == "test"} for splits in withheld]
+    assert not products[0] & products[1]
+    # Neither what is withheld nor what is unseen is learnt from.
+    learnt = gather_products([withheld_set(usual, 0, 2)])
+    assert len(learnt.titles) == withheld[0].count("train")
 
 
 def test_folds_do_not_follow_the_usual_split() -> None:

@@ -16,7 +16,7 @@ from index.blending import BlendConfig
 from index.decision import Decision
 from index.evidence import EVIDENCE
 from index.vectors import Vectors
-from training.decide import Pool
+from training.examples import Pool
 from training.labels import Labelled
 from training.pools import pool_of
 from training.trees import TreeConfig

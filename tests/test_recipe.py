@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="training needs dongil[train]")
 from bases import tiny_base
 
 from api.cli import app
-from embedder.bundle import load_bundle
+from embedder.bundle import PROBABILITY, load_bundle
 from embedder.encoder import Encoder
 from embedder.errors import InputError
 from index.decision import Decision
@@ -101,6 +101,20 @@ def test_train_learns_from_pairs_and_tells_out_of_fold_scores(tmp_path: Path, pa
     assert load_bundle(model).read_json("metrics.json")["folds"] == told
 
 
+def test_encoders_without_a_fold_teach_the_decision(tmp_path: Path, labelled: Path) -> None:
+    command = ["train", str(labelled), *SMALL, "--work", str(tmp_path / "w")]
+    alone = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "alone")])
+    assert alone.exit_code == 0, alone.output
+    taught = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "taught"), "--decision-folds", "2"])
+    assert taught.exit_code == 0, taught.output
+    assert "decision fold 2 of 2, arcface" in taught.output
+    assert "contrast 30/30" not in taught.output.replace("decision fold", "")  # the bundle's own encoder is taken up
+    encoders = [(tmp_path / name / "model.onnx").read_bytes() for name in ("alone", "taught")]
+    assert encoders[0] == encoders[1]
+    # Validation products alone were too few for trees.
+    assert [(tmp_path / name / PROBABILITY).exists() for name in ("alone", "taught")] == [False, True]
+
+
 def test_a_run_is_not_taken_up_with_other_labels(tmp_path: Path, labelled: Path) -> None:
     command = ["train", str(labelled), "-o", str(tmp_path / "model"), *SMALL, "--work", str(tmp_path / "w")]
     assert CliRunner().invoke(app, command).exit_code == 0
@@ -122,7 +136,11 @@ def test_an_output_in_the_way_is_refused_before_any_training(tmp_path: Path, lab
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [([], "expected a folder, or --dry-run"), (["-o", "m", "--folds", "1"], "expected 2 or more, or 0 for none")],
+    [
+        ([], "expected a folder, or --dry-run"),
+        (["-o", "m", "--folds", "1"], "expected 2 or more, or 0 for none"),
+        (["-o", "m", "--decision-folds", "1"], "expected 2 or more, or 0 for none"),
+    ],
 )
 def test_wrong_usage_is_told(labelled: Path, options: list[str], message: str) -> None:
     answer = CliRunner().invoke(app, ["train", str(labelled), *options])

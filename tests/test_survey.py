@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="training needs dongil[train]")
 
 from training.labels import Labelled, read_labelled
-from training.recipe import Recipe, make_bundle
+from training.recipe import FOLD_STEPS, Recipe, make_bundle
 from training.survey import survey, survey_set
 from training.train import TrainConfig
 
@@ -71,10 +71,13 @@ def test_folds_take_their_time(labelled: Path) -> None:
     assert found.cost
     judged = [read_labelled(labelled)]
     products = module.gather_products(judged)
-    once, thrice = (
-        module._times(Recipe([str(labelled)], folds=folds), TINY, found.cost, judged, products) for folds in (0, 2)
+    once, thrice, more = (
+        module._times(Recipe([str(labelled)], **folds), TINY, found.cost, judged, products)
+        for folds in ({}, {"folds": 2}, {"decision_folds": 2})
     )
     assert thrice["training"] == pytest.approx(3 * once["training"])
+    assert 1 + 2 * FOLD_STEPS <= more["training"] / once["training"] < 3
+    assert all(more[part] > once[part] for part in once)
 
 
 def test_conflicts_stop_unless_they_are_left_out(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_products_are_cut_to_one_listing() -> None:
 
 
 def test_variants_are_smaller_or_cut() -> None:
-    pools = variants_of(labelled(), encode, PLAIN, weight=2.0)
+    pools = variants_of(labelled(), "validation", encode, PLAIN, weight=2.0)
     assert len(pools) >= 2 and {pool.weight for pool in pools} == {2.0}
     assert all(len(pool.labels) < 675 for pool in pools)
 

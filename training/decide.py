@@ -8,8 +8,7 @@ other products. It knows scenes and labels; it does not know models or bundles.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,22 +17,20 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from index.blending import BlendConfig
-from index.clustering import Edges, Ids, lists_of
+from index.clustering import Ids, lists_of
 from index.cohesion import cohesive_clusters
 from index.decision import Decision, Promise, doubted, stretched
 from index.evidence import EVIDENCE, contradictions
 from index.nodes import row_neighbours
 from index.prior import prior_shift
 from index.probability import ProbabilityModel
-from index.scene import JudgedPairs, Scene, judged_pairs
+from index.scene import JudgedPairs, judged_pairs
 from index.vectors import Neighbours
-from index.wording import Numbers
 from training.evaluate import bcubed, row_curve, row_scores
+from training.examples import FOLDS, Examples, Pool, Values, counts_of, examples_of, unfolded
 from training.prove import prove
 from training.trees import TreeConfig, grow, to_onnx
 
-Values = npt.NDArray[np.float64]
-FOLDS = 5
 FEWEST_PAIRS = 200  # held-out pairs of one product, below which trees would learn the accidents of a few
 THRESHOLDS = np.round(np.arange(0.05, 1.0, 0.05), 2)
 CLUSTER_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7)
@@ -45,25 +42,6 @@ _BLENDED = EVIDENCE.index("blended_cosine")
 _BINS = 10
 _APART = 10_000_000  # no set has so many products
 COUNTS = (50, 100, 150, 200, 300)  # of trees, that are tried besides the most
-
-
-@dataclass(frozen=True)
-class Pool:
-    """A labelled catalogue of which some rows are judged.
-
-    Attributes:
-        name: of the set.
-        scene: of its titles.
-        labels: product of each row, unique across sets, length n.
-        rows: the held-out rows, int64.
-        weight: of this set in the mean over sets; one of less than 1 takes no part in what is proven.
-    """
-
-    name: str
-    scene: Scene
-    labels: Sequence[str]
-    rows: Ids
-    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,30 +69,12 @@ class Choice:
         return self.decision.to_json() | {"chosen_on": self.by_set, "proven_on": list(self.proven_on)}
 
 
-@dataclass(frozen=True)
-class _Table:
-    """The candidate pairs of a pool, with all that is learnt from.
-
-    Attributes:
-        pairs: as ``Scene.candidates`` gives them.
-        evidence: on each pair.
-        same: share of the pair's items that are one product, judged ones against any.
-        weights: judged rows that the pair concerns, 0 for a pair of training rows.
-        folds: of the judged products on either side, int64, shape (pairs, 2), -1 for none.
-    """
-
-    pairs: Edges
-    evidence: Numbers
-    same: Values
-    weights: Values
-    folds: npt.NDArray[np.int64]
-
-
 def choose_decision(
     pools: Sequence[Pool],
     variants: Sequence[Pool] = (),
     blend: BlendConfig | None = None,
     trees: TreeConfig | None = None,
+    others: Iterable[Sequence[Pool]] = (),
 ) -> Choice:
     """Learn the probability and choose the thresholds.
 
@@ -123,15 +83,19 @@ def choose_decision(
         variants: of the same sets' rows, smaller or with products cut to one listing; learnt from besides.
         blend: how the scenes were blended.
         trees: how trees are grown.
+        others: learnt from besides: of a set a pool and its variants, of other products, as an encoder sees them that
+            did not learn from those. Taken one at a time, so that no more than their pairs need be kept.
     """
-    tables = [_table(pool) for pool in (*pools, *variants)]
-    weights = _weights([*pools, *variants], tables)
-    own = tables[: len(pools)]
-    slope, intercept = _platt(own, weights)
+    own = [examples_of(pool) for pool in pools]
+    groups = [[one, *(examples_of(v) for v in variants if v.name == one.name)] for one in own]
+    groups += [[unfolded(examples_of(pool)) for pool in some] for some in others]
+    nested = counts_of(groups)
+    tables, weights = [one for some in groups for one in some], [count for some in nested for count in some]
+    slope, intercept = _platt(own, [some[0] for some in nested[: len(own)]])
     draft = Decision(blend or BlendConfig(), 0.5, 0.5, slope, intercept)
     grown = None
-    if sum(float((t.same * (t.weights > 0)).sum()) for t in own) >= FEWEST_PAIRS:
-        config, probabilities = _out_of_fold(pools, tables, weights, trees or TreeConfig())
+    if sum(float((full.same * (full.concerns > 0)).sum()) for full, *_ in groups) >= FEWEST_PAIRS:
+        config, probabilities = _out_of_fold(pools, own, tables, weights, trees or TreeConfig())
         grown = to_onnx(_grow(tables, weights, config))
     else:
         plain = [draft.of_cosine(t.evidence[:, _BLENDED]) for t in own]
@@ -148,61 +112,13 @@ def choose_decision(
     by_set = {pool.name: _told(decision, pool, pairs) for pool, pairs in judged}
     f1 = float(np.average([by_set[pool.name]["row_f1"] for pool in pools], weights=[pool.weight for pool in pools]))
     calibration = {
-        pool.name: reliability(t.same[t.weights > 0], p[t.weights > 0])
+        pool.name: reliability(t.same[t.concerns > 0], p[t.concerns > 0])
         for pool, t, p in zip(pools, own, probabilities, strict=True)
     }
     return Choice(decision, grown, f1, by_set, calibration, tuple(pool.name for pool, _ in proving))
 
 
-def _fold(label: str) -> int:
-    return hashlib.blake2b(label.encode(), digest_size=4).digest()[0] % FOLDS
-
-
-def _table(pool: Pool) -> _Table:
-    pairs = pool.scene.candidates()
-    evidence = np.empty((len(pairs), len(EVIDENCE)), np.float32)
-    for block, found in pool.scene.evidence(pairs):
-        evidence[block] = found
-    nodes, members = pool.scene.nodes, pool.scene.nodes.items()
-    judged = np.zeros(len(nodes.node_of), bool)
-    judged[pool.rows] = True
-    same, weights, folds = np.zeros(len(pairs)), np.zeros(len(pairs)), np.full((len(pairs), 2), -1, np.int64)
-    fold_of = {label: _fold(label) for label in {pool.labels[row] for row in pool.rows.tolist()}}
-    concerned = np.zeros(len(nodes.texts), bool)
-    concerned[nodes.node_of[pool.rows]] = True
-    for pair in np.flatnonzero(concerned[pairs.left] | concerned[pairs.right]).tolist():
-        ends = int(pairs.left[pair]), int(pairs.right[pair])
-        for side, (mine, theirs) in enumerate({ends: 0, ends[::-1]: 0}):  # one side only where a node meets itself
-            own = [item for item in members[mine] if judged[item]]
-            others = [[item for item in members[theirs] if item != a] for a in own]
-            same[pair] += sum(
-                sum(pool.labels[a] == pool.labels[b] for b in some) / len(some)
-                for a, some in zip(own, others, strict=True)
-            )
-            weights[pair] += len(own)
-            if own:
-                folds[pair, side] = fold_of[pool.labels[own[0]]]
-        same[pair] /= weights[pair]
-    return _Table(pairs, evidence, same, weights, folds)
-
-
-def _weights(pools: Sequence[Pool], tables: Sequence[_Table]) -> list[Values]:
-    """How much each pair counts: every judged row alike within a pool, and a set by its weight over all its pools.
-
-    The first pool of a set, the full one, counts as much as its variants together.
-    """
-    names = [pool.name for pool in pools]
-    weights = []
-    for number, (pool, table) in enumerate(zip(pools, tables, strict=True)):
-        others = names.count(pool.name) - 1
-        share = 1.0 if not others else 0.5 if names.index(pool.name) == number else 0.5 / others
-        weights.append(table.weights * pool.weight * share / max(1, len(pool.rows)))
-    every = np.concatenate(weights)
-    mean = every[every > 0].mean() if (every > 0).any() else 1.0
-    return [np.asarray(w / mean) for w in weights]
-
-
-def _grow(tables: Sequence[_Table], weights: Sequence[Values], config: TreeConfig, without: int | None = None) -> Any:
+def _grow(tables: Sequence[Examples], weights: Sequence[Values], config: TreeConfig, without: int | None = None) -> Any:
     """Trees of every judged pair, but those of products of one fold."""
     used = [
         (w > 0) & ((t.folds != without).all(axis=1) if without is not None else True)
@@ -216,7 +132,7 @@ def _grow(tables: Sequence[_Table], weights: Sequence[Values], config: TreeConfi
     )
 
 
-def _judged(pool: Pool, table: _Table, probabilities: Values) -> JudgedPairs:
+def _judged(pool: Pool, table: Examples, probabilities: Values) -> JudgedPairs:
     """The pairs of a pool as they are judged when it is served."""
     return judged_pairs(len(pool.scene.nodes.texts), table.pairs, probabilities, contradictions(table.evidence))
 
@@ -227,33 +143,32 @@ def _row_f1(pool: Pool, pairs: JudgedPairs) -> float:
 
 
 def _out_of_fold(
-    pools: Sequence[Pool], tables: Sequence[_Table], weights: Sequence[Values], config: TreeConfig
+    pools: Sequence[Pool],
+    own: Sequence[Examples],
+    tables: Sequence[Examples],
+    weights: Sequence[Values],
+    config: TreeConfig,
 ) -> tuple[TreeConfig, list[Values]]:
-    """How many trees are best, and then the probabilities of the pairs of the pools, whose tables come first.
+    """How many trees are best, learnt from all tables, and then the probabilities of the pools' own pairs.
 
     Each pair is judged by trees that never saw its judged product: boosting goes on being surer of few labels than
     it is right, and only other products tell from where on. What tells is what ships, the row-F1 of the rows' own
     choices: the loss hardly differs between counts that differ by .08 of row-F1 on a set of singletons.
     """
     counts = [count for count in COUNTS if count < config.trees] + [config.trees]
-    logits = [np.empty((len(t.pairs), len(counts))) for t in tables[: len(pools)]]
+    logits = [np.empty((len(t.pairs), len(counts))) for t in own]
     for fold in range(FOLDS):
         trees = _grow(tables, weights, config, without=fold)
-        for found, table in zip(logits, tables, strict=False):
+        for found, table in zip(logits, own, strict=True):
             first = np.where(table.folds[:, 0] >= 0, table.folds[:, 0], table.folds[:, 1])
             rows = (first == fold) | ((first < 0) & (fold == 0))
             for place, count in enumerate(counts if rows.any() else ()):
                 found[rows, place] = trees.predict(table.evidence[rows], raw_score=True, num_iteration=count)
     told = [
-        [
-            doubted(_sigmoid(found[:, place]), contradictions(t.evidence))
-            for found, t in zip(logits, tables, strict=False)
-        ]
+        [doubted(_sigmoid(found[:, place]), contradictions(t.evidence)) for found, t in zip(logits, own, strict=True)]
         for place in range(len(counts))
     ]
-    f1 = [
-        [_row_f1(pool, _judged(pool, t, p)) for pool, t, p in zip(pools, tables, some, strict=False)] for some in told
-    ]
+    f1 = [[_row_f1(pool, _judged(pool, t, p)) for pool, t, p in zip(pools, own, some, strict=True)] for some in told]
     best = int(np.average(f1, axis=1, weights=[pool.weight for pool in pools]).argmax())
     return replace(config, trees=counts[best]), told[best]
 
@@ -262,14 +177,14 @@ def _sigmoid(logits: Values) -> Values:
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -500, 500))))
 
 
-def _platt(tables: Sequence[_Table], weights: Sequence[Values]) -> tuple[float, float]:
+def _platt(tables: Sequence[Examples], weights: Sequence[Values]) -> tuple[float, float]:
     """Slope and intercept of Platt scaling by the blended cosine alone."""
     return _logistic([stretched(t.evidence[:, _BLENDED]) for t in tables], tables, weights)
 
 
-def _logistic(scores: Sequence[Values], tables: Sequence[_Table], weights: Sequence[Values]) -> tuple[float, float]:
+def _logistic(scores: Sequence[Values], tables: Sequence[Examples], weights: Sequence[Values]) -> tuple[float, float]:
     """Slope and intercept of logistic regression over the judged pairs."""
-    judged = [t.weights > 0 for t in tables]
+    judged = [t.concerns > 0 for t in tables]
     flat = np.concatenate([some[j] for some, j in zip(scores, judged, strict=True)])
     same = np.concatenate([t.same[j] >= 0.5 for t, j in zip(tables, judged, strict=True)])
     if not same.any() or same.all():

@@ -1,5 +1,7 @@
 """Folds: every product is held out once, so that a recipe is judged on all labels and not on one lucky part.
 
+The same serves a decision: what it learns of similarities must come from products that the encoder did not learn from.
+
 Products are dealt into folds by a hash of their id, another one than that of the usual split. It knows which side a
 product stands on and how scores of folds are told; it does not know how a model is trained or judged.
 """
@@ -31,6 +33,19 @@ def fold_set(labelled: Labelled, fold: int, folds: int) -> Labelled:
     splits = [
         "test" if fold_of(group, folds) == fold else split_of(group, test=0.0, validation=0.1)
         for group in labelled.groups
+    ]
+    return replace(labelled, splits=splits)
+
+
+def withheld_set(labelled: Labelled, fold: int, folds: int) -> Labelled:
+    """The set as an encoder sees it that serves the decision alone: it learns without one fold of the train part.
+
+    That fold's products are the test part, and no product is in the usual one: those rows are neither learnt from nor
+    judged.
+    """
+    splits = [
+        "unseen" if side == "test" else "test" if side == "train" and fold_of(group, folds) == fold else side
+        for side, group in zip(labelled.splits, labelled.groups, strict=True)
     ]
     return replace(labelled, splits=splits)
 

@@ -14,7 +14,7 @@ from index.blending import BlendConfig
 from index.lexical import background
 from index.scene import Scene
 from index.vectors import Vectors
-from training.decide import Pool
+from training.examples import Pool
 from training.labels import Labelled
 
 SIZE = 20_000  # rows of a pool, at most
@@ -86,16 +86,22 @@ def pool_of(
 
 
 def variants_of(
-    labelled: Labelled, encode: Encode, blend: BlendConfig, *, weight: float = 1.0, common: Background | None = None
+    labelled: Labelled,
+    split: str,
+    encode: Encode,
+    blend: BlendConfig,
+    *,
+    weight: float = 1.0,
+    common: Background | None = None,
 ) -> list[Pool]:
-    """Smaller pools of a set's validation rows, and pools in which most products have one listing."""
-    most = min(SIZE, labelled.splits.count("validation") + labelled.splits.count("train"))
+    """Smaller pools of the rows of a split, and pools in which most products have one listing."""
+    most = min(SIZE, labelled.splits.count(split) + labelled.splits.count("train"))
     sizes = [(most, SINGLE), *((size, 0.0) for size in SIZES if size < 0.7 * most)]
     if len(sizes) > 2:
         sizes.append((sizes[2][0], SINGLE))
     return [
         pool_of(
-            labelled, "validation", encode, blend,
+            labelled, split, encode, blend,
             weight=weight, size=size, single=single, common=common, seed=seed,
         )
         for seed, (size, single) in enumerate(sizes, 1)

@@ -8,11 +8,10 @@ modules of this folder together and holds no method of its own.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,32 +20,29 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from embedder.bundle import BACKGROUND, PROBABILITY, Bundle, BundleConfig, load_bundle, write_bundle
+from embedder.bundle import Bundle, BundleConfig, load_bundle, write_bundle
 from embedder.encoder import Encoder
 from embedder.errors import InputError
 from embedder.text import clean
 from index.blending import BlendConfig
 from index.items import read_items
-from index.vectors import VectorIndex, Vectors
+from index.vectors import Vectors
 from training.backbone import SMALL, load_tokenizer
 from training.card import model_card
-from training.decide import Choice, choose_decision, scores_at
-from training.evaluate import row_curve
 from training.export import Batch, export
-from training.folds import Scores, fold_set, over_folds
+from training.folds import Scores, fold_set, over_folds, withheld_set
+from training.judging import decide, deciding_files, judged_sets, mean_f1, measure, validation_f1
 from training.labels import Columns, Labelled, Products, gather_products, read_labelled
 from training.model import TitleModel, encode
-from training.pools import Background, Encode, background_of, pool_of, remembering, variants_of
+from training.pools import background_of
 from training.pseudo import join_pseudo
 from training.teachers import ask_teachers
 from training.team import Team
-from training.train import TrainConfig, Trainer
+from training.train import STAGES, TrainConfig, Trainer
 from training.vocabulary import learn_vocabulary
 
 INT8_MAY_LOSE = 0.003  # row-F1 on validation products, against float32
-_ENOUGH_ROWS = 150  # validation rows; a smaller set is not asked when a larger one can be
-_FEWEST_ROWS = 20
-QUICK_POOL = 5_000  # rows of the pool in which rows are judged while training, at most
+FOLD_STEPS = 0.35  # of a run's steps, for an encoder whose vectors teach the decision and are never served
 _LABELS = "labels.sha256"  # beside the checkpoints: what they were trained on
 _Report = Callable[[str, int, int, dict[str, float]], None]
 
@@ -69,6 +65,8 @@ class Recipe:
             ``training.pseudo``.
         folds: of how many models, each trained without its fold, out-of-fold scores are to stand in the metrics;
             0 for none. The bundle's own model is trained as ever, on the usual split.
+        decision_folds: of how many encoders more, each trained in ``FOLD_STEPS`` of the steps without its fold of
+            the train part, the pairs of that fold teach the decision; 0 for none: then validation products alone do.
         blend: how far vectors are blended before pairs are judged.
     """
 
@@ -81,6 +79,7 @@ class Recipe:
     columns: Columns = field(default_factory=Columns)
     conflicts: Literal["stop", "drop"] = "stop"
     folds: int = 0
+    decision_folds: int = 0
     teachers: Sequence[str] = ()
     pseudo: tuple[str, int] | None = None
     blend: BlendConfig = field(default_factory=BlendConfig)
@@ -129,9 +128,10 @@ def make_bundle(
     team = team or Team()
     scores = _fold_scores(recipe, sets, unlabelled, config, work, report, team)
     fitted = _fit(recipe, sets, unlabelled, config, work, report, team)
+    others = _withheld(recipe, sets, unlabelled, config, work, report, team)
     if not team.leads:
         return None
-    return _pack(recipe, output, config, sets, fitted, {"folds": over_folds(scores)} if recipe.folds else {})
+    return _pack(recipe, output, config, sets, fitted, others, {"folds": over_folds(scores)} if recipe.folds else {})
 
 
 def check_output(output: Path) -> None:
@@ -254,15 +254,28 @@ def _fold_scores(
     return scores
 
 
-def judged_sets(sets: Sequence[Labelled]) -> list[Labelled]:
-    """The sets whose validation rows choose model and decision."""
-    for enough in (_ENOUGH_ROWS, _FEWEST_ROWS):
-        if judged := [s for s in sets if s.splits.count("validation") >= enough and s.splits.count("test")]:
-            return judged
-    raise InputError(
-        f"no file has {_FEWEST_ROWS} validation rows and a test part (10 % and 20 % of the products) to choose and "
-        "prove a threshold by; expected more labelled rows"
-    )
+def _withheld(
+    recipe: Recipe,
+    sets: Sequence[Labelled],
+    unlabelled: Sequence[str],
+    config: TrainConfig,
+    work: Path,
+    report: _Report,
+    team: Team,
+) -> list[Fitted]:
+    """Encoders that the decision alone learns from, each trained without a fold of the train part: its test part."""
+    folds = recipe.decision_folds
+    steps = {f"{stage}_steps": round(FOLD_STEPS * getattr(config, f"{stage}_steps")) for stage in STAGES}
+    fitted = []
+    for fold in range(folds):
+
+        def within(stage: str, step: int, steps: int, values: dict[str, float], fold: int = fold) -> None:
+            report(f"decision fold {fold + 1} of {folds}, {stage}", step, steps, values)
+
+        part = [withheld_set(s, fold, folds) for s in sets]
+        folder = work / f"decision-{fold}-of-{folds}"
+        fitted.append(_fit(recipe, part, unlabelled, replace(config, **steps), folder, within, team))
+    return fitted
 
 
 def vocabulary_at(path: Path, titles: list[str], config: TrainConfig) -> Tokenizer:
@@ -282,50 +295,13 @@ def vocabulary_at(path: Path, titles: list[str], config: TrainConfig) -> Tokeniz
     return tokenizer
 
 
-def quick_pool(labelled: Labelled) -> tuple[list[str], list[str], npt.NDArray[np.int64]]:
-    """Validation rows among training rows, a pool that is quick to encode: titles, their products, the judged rows."""
-    judged, others = labelled.part("validation"), labelled.part("train")
-    keep = np.random.default_rng(0).permutation(len(others[0]))[: max(0, QUICK_POOL - len(judged[0]))].tolist()
-    titles, labels = judged[0][:QUICK_POOL], judged[1][:QUICK_POOL]
-    rows = np.arange(len(titles))
-    return titles + [others[0][row] for row in keep], labels + [others[1][row] for row in keep], rows
-
-
-def validation_f1(labelled: Labelled, encode: Encode) -> float:
-    """Best row-F1 of a set's validation rows over all thresholds, by plain cosine."""
-    titles, labels, rows = quick_pool(labelled)
-    vectors = encode(titles)
-    found = VectorIndex.from_vectors(vectors, exact=True).search(vectors[rows], 20)
-    curve = row_curve(found, labels, rows)
-    return round(float(curve.f1[curve.best]), 4)
-
-
-def mean_f1(recipe: Recipe, judged: Sequence[Labelled], encode: Encode) -> float:
-    """Weighted mean over sets of what plain cosines of an encoder are worth while models are compared."""
-    scores = [validation_f1(s, encode) for s in judged]
-    return float(np.average(scores, weights=[recipe.weights.get(s.name, 1.0) for s in judged]))
-
-
-def decide(recipe: Recipe, judged: Sequence[Labelled], encode: Encode, common: Background) -> Choice:
-    """The decision for an encoder, from the validation rows of its sets."""
-    blend, encode = recipe.blend, remembering(encode)
-    weights = [recipe.weights.get(s.name, 1.0) for s in judged]
-    options: Any = {"common": common}
-    pools = [pool_of(s, "validation", encode, blend, weight=w, **options) for s, w in zip(judged, weights, strict=True)]
-    variants = [
-        pool
-        for s, w in zip(judged, weights, strict=True)
-        for pool in variants_of(s, encode, blend, weight=w, **options)
-    ]
-    return choose_decision(pools, variants, blend)
-
-
 def _pack(
     recipe: Recipe,
     output: str | Path,
     config: TrainConfig,
     sets: Sequence[Labelled],
     fitted: Fitted,
+    others: Sequence[Fitted],
     more: dict[str, Any],
 ) -> Bundle:
     model, tokenizer, judged, titles = fitted.model, fitted.tokenizer, fitted.judged, fitted.titles
@@ -349,7 +325,7 @@ def _pack(
         lost = plain["float32"] - plain["int8"]
         precision = "int8" if lost <= INT8_MAY_LOSE else "float32"
         encoder = Encoder(load_bundle(Path(folder) / precision))
-        choice = decide(recipe, judged, encoder.encode, common)
+        choice = decide(recipe, judged, encoder.encode, common, [(other.judged, other.encode) for other in others])
         metrics |= {"validation": choice.by_set, "calibration": choice.calibration}
         metrics["precision"] = {"served": precision, "int8_loses": lost} | plain
         metrics["test"] = measure(choice, judged, encoder.encode, common)
@@ -362,14 +338,6 @@ def _pack(
         decision=choice.to_json(), metrics=metrics, card=card,
         more=deciding_files(choice, common),
     )  # fmt: skip
-
-
-def deciding_files(choice: Choice, common: Background) -> dict[str, bytes]:
-    """What stands in a bundle beside ``decision.json``."""
-    table = io.BytesIO()
-    np.save(table, common, allow_pickle=False)
-    files = {BACKGROUND: table.getvalue()}
-    return files | ({PROBABILITY: choice.trees} if choice.trees else {})
 
 
 def _architecture(model: TitleModel, config: TrainConfig) -> str:
@@ -396,10 +364,3 @@ def sample_batches(tokenizer: Tokenizer, titles: list[str]) -> list[Batch]:
     return [
         (torch.tensor([e.ids for e in batch]), torch.tensor([e.attention_mask for e in batch])) for batch in encoded
     ]
-
-
-def measure(choice: Choice, judged: Sequence[Labelled], encode: Encode, common: Background) -> dict[str, Any]:
-    """Test rows, at the decision chosen on validation rows: measured once, for the card."""
-    blend = choice.decision.blend
-    pools = [pool_of(s, "test", encode, blend, common=common) for s in judged]
-    return {pool.name: scores_at(choice.decision, pool) for pool in pools}

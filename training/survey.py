@@ -18,17 +18,10 @@ from tokenizers import Tokenizer
 
 from embedder.errors import InputError
 from embedder.text import clean
+from training.judging import QUICK_POOL, judged_sets
 from training.labels import SPLITS, Labelled, Products, gather_products, read_labelled
 from training.pools import SIZE
-from training.recipe import (
-    QUICK_POOL,
-    Recipe,
-    check_labels,
-    check_output,
-    judged_sets,
-    read_unlabelled,
-    vocabulary_at,
-)
+from training.recipe import FOLD_STEPS, Recipe, check_labels, check_output, read_unlabelled, vocabulary_at
 from training.rehearsal import Cost, check_work, rehearse
 from training.train import TrainConfig
 
@@ -189,16 +182,17 @@ def _tokens(tokenizer: Tokenizer, titles: Sequence[str], most: int) -> Tokens:
 def _times(
     recipe: Recipe, config: TrainConfig, cost: Cost, judged: Sequence[Labelled], products: Products
 ) -> dict[str, float]:
-    """Seconds of the parts of a run, its folds among them."""
+    """Seconds of the parts of a run, its folds among them, and the encoders that serve its decision alone."""
     runs = 1 + recipe.folds
+    trained = runs + FOLD_STEPS * recipe.decision_folds
     judged_steps = (steps for stage, steps in cost.steps.items() if stage != "mlm")
     checkpoints = sum(-(-steps // config.validate_every) for steps in judged_steps)
     quick = sum(min(QUICK_POOL, len(s.titles)) for s in judged)
     whole = sum(min(SIZE, len(s.titles)) for s in judged)
     starts = cost.classes * len(products.titles) // max(1, len(products))  # titles whose mean is a centre at first
     return {
-        "training": runs * (cost.training + cost.encoding(starts)),
-        "judging checkpoints": runs * checkpoints * cost.encoding(quick),
+        "training": trained * cost.training + (runs + recipe.decision_folds) * cost.encoding(starts),
+        "judging checkpoints": trained * checkpoints * cost.encoding(quick),
         # Validation and test pools; those of validation once more, because a bundle is tried in two precisions.
-        "choosing the decision": (2 * runs + 1) * cost.encoding(whole),
+        "choosing the decision": (2 * runs + 1 + recipe.decision_folds) * cost.encoding(whole),
     }

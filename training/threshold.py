@@ -28,7 +28,6 @@ from training.decide import (
     CLUSTER_THRESHOLDS,
     GRID,
     THRESHOLDS,
-    Pool,
     accept,
     own_clusters,
     own_rows,
@@ -36,6 +35,7 @@ from training.decide import (
     row_lists,
 )
 from training.evaluate import bcubed, row_curve, row_scores
+from training.examples import Pool
 from training.labels import Labelled
 from training.prove import Proof, prove
 

@@ -31,19 +31,10 @@ from index.vectors import Vectors
 from training.backbone import SMALL
 from training.blends import Catalogue, best_blend
 from training.config import TrainConfig
+from training.judging import judged_sets, mean_f1, quick_pool
 from training.labels import Labelled, Products, gather_products
 from training.model import TitleModel
-from training.recipe import (
-    Fitted,
-    Recipe,
-    check_labels,
-    judged_sets,
-    mean_f1,
-    quick_pool,
-    read_sets,
-    read_unlabelled,
-    vocabulary_at,
-)
+from training.recipe import Fitted, Recipe, check_labels, read_sets, read_unlabelled, vocabulary_at
 from training.settings import parse_config
 from training.study import Limits, Studied, search
 from training.train import Trainer, new_model

@@ -21,9 +21,10 @@ from embedder.ensemble import concatenated, members_of, write_ensemble
 from index.decision import Decision
 from index.vectors import Vectors
 from training.card import decision_lines, test_lines
+from training.judging import decide, deciding_files, judged_sets, mean_f1, measure
 from training.labels import gather_products
 from training.pools import Encode, background_of, remembering
-from training.recipe import Recipe, check_output, decide, deciding_files, judged_sets, mean_f1, measure, read_sets
+from training.recipe import Recipe, check_output, read_sets
 
 SHARES = tuple(np.round(np.arange(0.1, 0.95, 0.1), 1).tolist())
 ROUNDS = 5
