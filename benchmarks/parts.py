@@ -40,6 +40,7 @@ PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType({
 })  # fmt: skip
 """The columns of each part, in the order in which they are turned on."""
 PLAIN = "plain cosine, tuned for each set"
+SHIPPED = "+ pairs of training products"
 _PAIRS = 1 << 17  # pairs whose evidence is handed on at once
 _FLOOR = 0.2  # cosine below which no threshold is looked for
 
@@ -170,13 +171,22 @@ def gather_material(
 
 
 def measure_parts(
-    material: Material, trees: TreeConfig | None = None, say: Callable[[str], None] = lambda _: None
+    material: Material,
+    trees: TreeConfig | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    shipped: Decision | None = None,
 ) -> Parts:
     """Learn and judge every step.
 
-    Steps up to the last accept from one probability on, the same for all sets, that the validation rows chose; the
-    last but one lets each row choose the set of its best expected F1, and the last, as those with one part left out,
-    takes each catalogue's prior into account besides.
+    Steps accept from one probability on, the same for all sets, that the validation rows chose, until each row chooses
+    the set of its best expected F1; behind that, as with one part left out, each catalogue's prior is taken into
+    account besides. All of that is learnt from validation rows alone.
+
+    Args:
+        material: of the sets.
+        trees: how trees are grown.
+        say: is told what is learnt.
+        shipped: a decision that learnt from other rows too, for a last step: what they add.
     """
 
     def learn(columns: Sequence[str]) -> tuple[list[Pool], Decision]:
@@ -201,6 +211,8 @@ def measure_parts(
     scored["+ expected F1 of each row"] = _judge(test, decision, None)
     every = "+ prior of each catalogue"
     scored[every] = _judge(test, decision, None, prior=True)
+    if shipped is not None:
+        scored[SHIPPED] = _judge(material.test, shipped, None, prior=True)
     for part in names[:-1]:
         say(f"all but {part}")
         seen = [column for name in names if name != part for column in PARTS[name]]
@@ -212,7 +224,7 @@ def measure_parts(
     return Parts(
         steps,
         [replace(_rung("all", without, f"all but {part}", draws), name=part) for part in names],
-        replace(_rung(every, scored, PLAIN, draws), name="all of them"),
+        replace(_rung(order[-1], scored, PLAIN, draws), name="all of them"),
     )
 
 

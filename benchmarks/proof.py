@@ -82,7 +82,10 @@ class Proof:
 
 @dataclass(frozen=True)
 class Bench:
-    """What every measurement needs: the sets, a bundle's encoder and decision, and how common grams are."""
+    """What every measurement needs: the sets, a bundle's encoder and decision, and how common grams are.
+
+    ``taught`` says whether the decision learnt from more than validation rows.
+    """
 
     fingerprint: str
     sets: list[Labelled]
@@ -91,6 +94,7 @@ class Bench:
     common: Background | None
     say: Say
     proven_on: list[str]
+    taught: bool
 
     @property
     def followed(self) -> Labelled:
@@ -162,12 +166,14 @@ def _bench(sets: list[Labelled], encoder: CachedEncoder, say: Say) -> Bench:
     say(f"encoding {sum(len(one.titles) for one in sets):,} titles")
     encoder.warm([title for one in sets for title in one.titles])
     proven_on = encoder.bundle.read_json("decision.json").get("proven_on", [])
-    return Bench(encoder.fingerprint, sets, remembering(encoder.encode), decision, common, say, proven_on)
+    taught = bool(encoder.bundle.read_json("metrics.json").get("decision_folds"))
+    return Bench(encoder.fingerprint, sets, remembering(encoder.encode), decision, common, say, proven_on, taught)
 
 
 def _parts(bench: Bench) -> tuple[Parts, list[Pool]]:
     material = gather_material(bench.sets, WEIGHTS, bench.encode, bench.decision.blend, bench.common, bench.say)
-    return measure_parts(material, say=bench.say), material.test
+    shipped = bench.decision if bench.taught else None
+    return measure_parts(material, say=bench.say, shipped=shipped), material.test
 
 
 def _test(bench: Bench) -> list[Pool]:

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("lightgbm", reason="learning what each part adds needs dongil[train]")
 
-from benchmarks.parts import PARTS, PLAIN, Glimpse, Material, gather_material, measure_parts
+from benchmarks.parts import PARTS, PLAIN, SHIPPED, Glimpse, Material, gather_material, measure_parts
 from index.blending import BlendConfig
 from index.decision import Decision
 from index.evidence import EVIDENCE
@@ -91,6 +91,20 @@ def test_steps_add_up_and_quantities_pay_where_packs_differ(material: Material) 
     assert parts.whole.gain["set"] is not None and parts.whole.gain["set"].value == pytest.approx(f1[-1] - f1[0])
     assert parts.whole.gain["set"].low > 0.1  # no cosine parts 120 g from 240 g
     assert f1[-1] > 0.99
+
+
+def test_what_ships_stands_last_where_it_learnt_from_other_rows_too(material: Material) -> None:
+    nothing = Decision(BlendConfig(), 1.0, 1.0, 0.0, -20.0)
+    parts = measure_parts(material, TreeConfig(trees=2, fewest_pairs=5), shipped=nothing)
+    assert parts.steps[-1].name == SHIPPED
+    alone = material.test[0].rows.tolist()
+    labels = material.test[0].labels
+    expected = float(np.mean([2 / (1 + labels.count(labels[row])) for row in alone]))
+    found = parts.steps[-1].row_f1["set"]
+    assert found is not None and found.value == pytest.approx(expected)
+    gain = parts.whole.gain["set"]
+    plain = parts.steps[0].row_f1["set"]
+    assert gain is not None and plain is not None and gain.value == pytest.approx(expected - plain.value)
 
 
 def test_the_tuned_cosine_is_that_of_an_own_loop(material: Material) -> None:

@@ -111,6 +111,7 @@ def test_encoders_without_a_fold_teach_the_decision(tmp_path: Path, labelled: Pa
     assert "contrast 30/30" not in taught.output.replace("decision fold", "")  # the bundle's own encoder is taken up
     encoders = [(tmp_path / name / "model.onnx").read_bytes() for name in ("alone", "taught")]
     assert encoders[0] == encoders[1]
+    assert load_bundle(tmp_path / "taught").read_json("metrics.json")["decision_folds"] == 2
     # Validation products alone were too few for trees.
     assert [(tmp_path / name / PROBABILITY).exists() for name in ("alone", "taught")] == [False, True]
 

@@ -314,6 +314,8 @@ def _pack(
         pooling=config.pooling,
     )
     metrics: dict[str, Any] = {"history": fitted.history, "config": asdict(config)} | more
+    if others:
+        metrics["decision_folds"] = len(others)
     if fitted.teachers:
         metrics["teachers"] = list(fitted.teachers)
     common = background_of(titles)
