@@ -41,7 +41,7 @@ _PLAIN = Decision(BlendConfig(), 0.5, 0.5, 1.0, 0.0)  # for what hangs on no thr
 _BLENDED = EVIDENCE.index("blended_cosine")
 _BINS = 10
 _APART = 10_000_000  # no set has so many products
-COUNTS = (50, 100, 150, 200, 300)  # of trees, that are tried besides the most
+COUNTS = (20, 40, 60, 80, 120, 200)  # of trees, that are tried besides the most
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ _OPSET = (17, 3)  # of ai.onnx and of ai.onnx.ml
 class TreeConfig:
     """How trees are grown, and which ``columns`` of the evidence they may look at; ``grow`` has LightGBM's names."""
 
-    trees: int = 500
+    trees: int = 300
     leaves: int = 48
-    learning_rate: float = 0.04
+    learning_rate: float = 0.1
     fewest_pairs: int = 20
     ridge: float = 10.0
     columns_share: float = 0.4
