@@ -40,6 +40,7 @@ PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType({
 })  # fmt: skip
 """The columns of each part, in the order in which they are turned on."""
 PLAIN = "plain cosine, tuned for each set"
+OF_ROWS = "+ expected F1 of each row"  # the one step that clusters have no part in
 SHIPPED = "+ pairs of training products"
 _PAIRS = 1 << 17  # pairs whose evidence is handed on at once
 _FLOOR = 0.2  # cosine below which no threshold is looked for
@@ -208,7 +209,7 @@ def measure_parts(
         scored[name_of(part)] = _judge(test, decision, decision.threshold)
         if at == len(names) - 2:
             left_out[names[-1]] = _judge(test, decision, None, prior=True)
-    scored["+ expected F1 of each row"] = _judge(test, decision, None)
+    scored[OF_ROWS] = _judge(test, decision, None)
     every = "+ prior of each catalogue"
     scored[every] = _judge(test, decision, None, prior=True)
     if shipped is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.bootstrap import Interval
 from benchmarks.certainty import INJECTED, PURE, AtPromise, Clustering
 from benchmarks.figures import markdown_table, report_folder, write_file
-from benchmarks.parts import Rung
+from benchmarks.parts import OF_ROWS, Rung
 from benchmarks.proof import Proof
 from benchmarks.proof_plots import parts_plot, purity_plot, reliability_plot
 from benchmarks.report import render, spread, to_json
@@ -106,7 +106,7 @@ def _parts(proof: Proof) -> list[Section]:
         return []
     parts, names = proof.parts, list(proof.judged)
     first, *rest = parts.steps
-    of_clusters = [*rest[:-2], rest[-1]]  # the last but one is about rows alone
+    of_clusters = [one for one in rest if one.name != OF_ROWS]
 
     def lines(rungs: Sequence[Rung], bcubed: bool) -> list[list[str]]:
         return [[r.name, *(_gain((r.bcubed_gain if bcubed else r.gain)[name]) for name in names)] for r in rungs]
