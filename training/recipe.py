@@ -101,6 +101,85 @@ class Fitted:
         return encode(self.model, self.tokenizer, [clean(title) or title for title in titles])
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What every encoder of a recipe is trained with."""
+
+    recipe: Recipe
+    unlabelled: Sequence[str]
+    config: TrainConfig
+    report: _Report
+    team: Team
+
+    def fit(self, sets: Sequence[Labelled], work: Path) -> Fitted:
+        """Train on the train parts; the best model is that of the best validation score."""
+        products = gather_products(sets, self.unlabelled)
+        judged = judged_sets(sets)
+        if self.recipe.pseudo:
+            pseudo, alone = self.recipe.pseudo, products
+            products = self.team.after_first(
+                lambda: join_pseudo(alone, *pseudo, work, seed=self.config.seed, sure=self.config.pseudo_sure)
+            )
+            joined = np.diff(products.offsets)[products.sources == -1]
+            self.report(
+                "pseudo", int(joined[joined > 1].sum()), self.recipe.pseudo[1], {"products": float((joined > 1).sum())}
+            )
+        self.team.after_first(lambda: _note_labels(work, products))
+        tokenizer = self.team.after_first(lambda: vocabulary_at(work / "tokenizer.json", products.titles, self.config))
+
+        def validate(model: TitleModel, tokenizer: Tokenizer) -> dict[str, float]:
+            now = Fitted(model, tokenizer, [], judged, products.titles)
+            scores = {s.name: validation_f1(s, now.encode) for s in judged}
+            weights = [self.recipe.weights.get(name, 1.0) for name in scores]
+            return scores | {"score": float(np.average(list(scores.values()), weights=weights))}
+
+        teachers = None
+        if self.recipe.teachers:
+
+            def asked(name: str, done: int, titles: int) -> None:
+                self.report(f"teacher {name}", done, titles, {})
+
+            titles = products.titles
+            teachers = self.team.after_first(
+                lambda: ask_teachers(self.recipe.teachers, titles, work / "teachers", asked)
+            )
+        model, history = Trainer(
+            self.config, products, tokenizer, work, validate, self.report, teachers, self.team
+        ).run()
+        return Fitted(model, tokenizer, history, judged, products.titles, teachers.names if teachers else ())
+
+    def fit_folds(self, parts: Sequence[Sequence[Labelled]], work: Path, what: str) -> list[Fitted]:
+        """An encoder for each of these splits; their folders and what they report are named by ``what`` they are."""
+        fitted = []
+        for fold, part in enumerate(parts):
+
+            def within(stage: str, step: int, steps: int, values: dict[str, float], fold: int = fold) -> None:
+                self.report(f"{what} {fold + 1} of {len(parts)}, {stage}", step, steps, values)
+
+            folder = work / f"{what.replace(' ', '-')}-{fold}-of-{len(parts)}"
+            fitted.append(replace(self, report=within).fit(part, folder))
+        return fitted
+
+    def fold_scores(self, parts: Sequence[Sequence[Labelled]], work: Path) -> list[Scores]:
+        """Of each fold: a model that never saw its products, a decision chosen on others, and the scores on them.
+
+        Only the process that leads its team scores.
+        """
+        scores = []
+        for fitted in self.fit_folds(parts, work, "fold"):
+            if self.team.leads:
+                common = background_of(fitted.titles)
+                choice = decide(self.recipe, fitted.judged, fitted.encode, common)
+                scores.append(measure(choice, fitted.judged, fitted.encode, common))
+        return scores
+
+    def shortened(self) -> _Run:
+        """The same in ``FOLD_STEPS`` of the steps."""
+        names = [f"{stage}_steps" for stage in STAGES]
+        steps = {name: round(FOLD_STEPS * getattr(self.config, name)) for name in names}
+        return replace(self, config=replace(self.config, **steps))
+
+
 def make_bundle(
     recipe: Recipe,
     output: str | Path,
@@ -124,12 +203,15 @@ def make_bundle(
     for one in sets:
         if one.conflicts:
             say(f"{one.name}: {one.conflicts:,} pairs called different left out: pairs called the same contradict them")
-    judged_sets(sets)  # before hours are spent on folds
-    team = team or Team()
-    scores = _fold_scores(recipe, sets, unlabelled, config, work, report, team)
-    fitted = _fit(recipe, sets, unlabelled, config, work, report, team)
-    others = _withheld(recipe, sets, unlabelled, config, work, report, team)
-    if not team.leads:
+    run = _Run(recipe, unlabelled, config, report, team or Team())
+    parts = [[fold_set(s, fold, recipe.folds) for s in sets] for fold in range(recipe.folds)]
+    withheld = [[withheld_set(s, fold, recipe.decision_folds) for s in sets] for fold in range(recipe.decision_folds)]
+    for some in (sets, *parts, *withheld):
+        judged_sets(some)  # before hours are spent
+    scores = run.fold_scores(parts, work)
+    fitted = run.fit(sets, work)
+    others = run.shortened().fit_folds(withheld, work, "decision fold")
+    if not run.team.leads:
         return None
     return _pack(recipe, output, config, sets, fitted, others, {"folds": over_folds(scores)} if recipe.folds else {})
 
@@ -158,46 +240,6 @@ def read_unlabelled(recipe: Recipe) -> list[str]:
     return [title for path in recipe.unlabelled for title in read_items(path).titles]
 
 
-def _fit(
-    recipe: Recipe,
-    sets: Sequence[Labelled],
-    unlabelled: Sequence[str],
-    config: TrainConfig,
-    work: Path,
-    report: _Report,
-    team: Team,
-) -> Fitted:
-    """Train on the train parts; the best model is that of the best validation score."""
-    products = gather_products(sets, unlabelled)
-    judged = judged_sets(sets)
-    if recipe.pseudo:
-        pseudo, alone = recipe.pseudo, products
-        products = team.after_first(
-            lambda: join_pseudo(alone, *pseudo, work, seed=config.seed, sure=config.pseudo_sure)
-        )
-        joined = np.diff(products.offsets)[products.sources == -1]
-        report("pseudo", int(joined[joined > 1].sum()), recipe.pseudo[1], {"products": float((joined > 1).sum())})
-    team.after_first(lambda: _note_labels(work, products))
-    tokenizer = team.after_first(lambda: vocabulary_at(work / "tokenizer.json", products.titles, config))
-
-    def validate(model: TitleModel, tokenizer: Tokenizer) -> dict[str, float]:
-        now = Fitted(model, tokenizer, [], judged, products.titles)
-        scores = {s.name: validation_f1(s, now.encode) for s in judged}
-        weights = [recipe.weights.get(name, 1.0) for name in scores]
-        return scores | {"score": float(np.average(list(scores.values()), weights=weights))}
-
-    teachers = None
-    if recipe.teachers:
-
-        def asked(name: str, done: int, titles: int) -> None:
-            report(f"teacher {name}", done, titles, {})
-
-        titles = products.titles
-        teachers = team.after_first(lambda: ask_teachers(recipe.teachers, titles, work / "teachers", asked))
-    model, history = Trainer(config, products, tokenizer, work, validate, report, teachers, team).run()
-    return Fitted(model, tokenizer, history, judged, products.titles, teachers.names if teachers else ())
-
-
 def check_labels(work: Path, products: Products) -> str:
     """Refuse checkpoints of a run on other labels: its held-out products may be those trained on now.
 
@@ -221,61 +263,6 @@ def _note_labels(work: Path, products: Products) -> None:
     work.mkdir(parents=True, exist_ok=True)
     (work / f"{_LABELS}.new").write_text(digest, encoding="utf-8")
     (work / f"{_LABELS}.new").replace(work / _LABELS)
-
-
-def _fold_scores(
-    recipe: Recipe,
-    sets: Sequence[Labelled],
-    unlabelled: Sequence[str],
-    config: TrainConfig,
-    work: Path,
-    report: _Report,
-    team: Team,
-) -> list[Scores]:
-    """Of each fold: a model that never saw its products, a decision chosen on others, and the scores on them.
-
-    Only the process that leads its team scores.
-    """
-    parts = [[fold_set(s, fold, recipe.folds) for s in sets] for fold in range(recipe.folds)]
-    for part in parts:
-        judged_sets(part)
-    scores = []
-    for fold, part in enumerate(parts):
-
-        def within(stage: str, step: int, steps: int, values: dict[str, float], fold: int = fold) -> None:
-            report(f"fold {fold + 1} of {recipe.folds}, {stage}", step, steps, values)
-
-        fitted = _fit(recipe, part, unlabelled, config, work / f"fold-{fold}-of-{recipe.folds}", within, team)
-        if not team.leads:
-            continue
-        common = background_of(fitted.titles)
-        choice = decide(recipe, fitted.judged, fitted.encode, common)
-        scores.append(measure(choice, fitted.judged, fitted.encode, common))
-    return scores
-
-
-def _withheld(
-    recipe: Recipe,
-    sets: Sequence[Labelled],
-    unlabelled: Sequence[str],
-    config: TrainConfig,
-    work: Path,
-    report: _Report,
-    team: Team,
-) -> list[Fitted]:
-    """Encoders that the decision alone learns from, each trained without a fold of the train part: its test part."""
-    folds = recipe.decision_folds
-    steps = {f"{stage}_steps": round(FOLD_STEPS * getattr(config, f"{stage}_steps")) for stage in STAGES}
-    fitted = []
-    for fold in range(folds):
-
-        def within(stage: str, step: int, steps: int, values: dict[str, float], fold: int = fold) -> None:
-            report(f"decision fold {fold + 1} of {folds}, {stage}", step, steps, values)
-
-        part = [withheld_set(s, fold, folds) for s in sets]
-        folder = work / f"decision-{fold}-of-{folds}"
-        fitted.append(_fit(recipe, part, unlabelled, replace(config, **steps), folder, within, team))
-    return fitted
 
 
 def vocabulary_at(path: Path, titles: list[str], config: TrainConfig) -> Tokenizer:
