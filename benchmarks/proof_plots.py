@@ -35,7 +35,8 @@ def parts_plot(parts: Parts) -> bytes:
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("gain in row-F1, 95 % interval")
         axes.grid(alpha=0.25)
-    axes.legend(fontsize=8)
+    names = axes.get_legend_handles_labels()
+    figure.legend(*names, fontsize=8, loc="outside lower center", ncols=len(parts.whole.gain))  # over no point
     return _png(figure)
 
 
